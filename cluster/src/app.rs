@@ -1,0 +1,189 @@
+//! An app: what an operator wants run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The most replicas that may be asked of one app.
+pub const COUNT_MAX: u32 = 1_000_000;
+
+/// The name of an app: a DNS label (RFC 1123 section 2.1), so that it can stand in a host name, a path
+/// and a file name: 1 to 63 of `a-z`, `0-9` and `-`, with no `-` at either end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AppName(String);
+
+/// A text that cannot be an app's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" cannot be the name of an app: use 1 to 63 of a-z, 0-9 and '-', with no '-' at either end")]
+pub struct BadAppName(String);
+
+impl AppName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The seed's app, which exists from the first start of a cluster: `worker`.
+    #[must_use]
+    pub fn builtin() -> Self {
+        AppName("worker".to_owned())
+    }
+}
+
+impl FromStr for AppName {
+    type Err = BadAppName;
+    fn from_str(text: &str) -> Result<Self, BadAppName> {
+        let fits = (1..=63).contains(&text.len())
+            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        if fits { Ok(AppName(text.to_owned())) } else { Err(BadAppName(text.chars().take(64).collect())) }
+    }
+}
+
+impl TryFrom<String> for AppName {
+    type Error = BadAppName;
+    fn try_from(text: String) -> Result<Self, BadAppName> {
+        text.parse()
+    }
+}
+
+impl From<AppName> for String {
+    fn from(name: AppName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for AppName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How one replica of an app is run. An agent gets it with every assignment and keeps none of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppSpec {
+    /// The program and its arguments. A name without a `/` is looked up by the agent: in its working
+    /// directory, beside its own program, on PATH.
+    pub command: Vec<String>,
+    /// Environment variables beside those that every replica gets.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// How long a replica that is to stop may take to finish the requests that it has, in milliseconds.
+    #[serde(default = "drain_ms_default")]
+    pub drain_ms: u64,
+    /// How long its processes get between SIGTERM and SIGKILL, in milliseconds.
+    #[serde(default = "grace_ms_default")]
+    pub grace_ms: u64,
+    /// When a replica whose process ended is started again.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// How long the gateway keeps an idle connection to a replica, in milliseconds.
+    #[serde(default = "keepalive_idle_ms_default")]
+    pub keepalive_idle_ms: u64,
+}
+
+fn drain_ms_default() -> u64 {
+    10_000
+}
+fn grace_ms_default() -> u64 {
+    10_000
+}
+fn keepalive_idle_ms_default() -> u64 {
+    4_000
+}
+
+impl AppSpec {
+    /// A spec that runs `command` with the defaults of everything else.
+    #[must_use]
+    pub fn new(command: Vec<String>) -> Self {
+        AppSpec {
+            command,
+            env: BTreeMap::new(),
+            drain_ms: drain_ms_default(),
+            grace_ms: grace_ms_default(),
+            restart: RestartPolicy::default(),
+            keepalive_idle_ms: keepalive_idle_ms_default(),
+        }
+    }
+}
+
+/// When a process that ended is started again: at once, then after `first_ms`, doubling to `max_ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartPolicy {
+    /// The wait before the second restart in a row (the first is at once), in milliseconds.
+    pub first_ms: u64,
+    /// The longest wait, in milliseconds.
+    pub max_ms: u64,
+    /// A replica that was ready for so long starts again from no wait at all, in milliseconds.
+    pub reset_after_ms: u64,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        RestartPolicy { first_ms: 100, max_ms: 30_000, reset_after_ms: 10_000 }
+    }
+}
+
+impl RestartPolicy {
+    /// The wait before the next start after `failures` failures in a row, in milliseconds.
+    #[must_use]
+    pub fn wait_ms(&self, failures: u32) -> u64 {
+        match failures {
+            0 | 1 => 0,
+            n => {
+                let doublings = (n - 2).min(32);
+                self.first_ms.saturating_mul(1 << doublings).min(self.max_ms)
+            }
+        }
+    }
+}
+
+/// An app of the desired state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Its name.
+    pub name: AppName,
+    /// Grows with every change of the spec; the count is not part of it.
+    pub revision: u64,
+    /// How a replica is run.
+    pub spec: AppSpec,
+    /// How many replicas there should be.
+    pub desired: u32,
+}
+
+impl App {
+    /// The seed's app: the demo payload, with no replicas until somebody asks for them.
+    #[must_use]
+    pub fn builtin() -> Self {
+        App { name: AppName::builtin(), revision: 1, spec: AppSpec::new(vec!["worker".to_owned()]), desired: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_is_at_once_then_100_ms_doubling_to_30_s() {
+        let policy = RestartPolicy::default();
+        let waits: Vec<u64> = (1..=12).map(|n| policy.wait_ms(n)).collect();
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
+        assert_eq!(policy.wait_ms(u32::MAX), 30_000);
+    }
+
+    #[test]
+    fn an_app_name_is_a_dns_label() {
+        for good in ["a", "worker", "web-1", &"x".repeat(63)] {
+            assert!(good.parse::<AppName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a/b", "..", "ä", &"x".repeat(64)] {
+            assert!(bad.parse::<AppName>().is_err(), "{bad}");
+        }
+    }
+}

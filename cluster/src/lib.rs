@@ -1,0 +1,20 @@
+//! The pure core of Ostler: what is wanted, what is seen, what to do next.
+//!
+//! Absent from here, and kept absent by `clippy.toml` and `tests/tidy.rs`: clocks, random numbers, sockets, files, threads,
+//! async. Time comes in as [`Now`], new ids as an [`IdSource`], and everything that a decision walks over is ordered: the
+//! same events give the same cluster, every time.
+
+pub mod access;
+pub mod app;
+pub mod fence;
+pub mod id;
+pub mod node_url;
+pub mod now;
+pub mod route;
+pub mod supervise;
+pub mod wire;
+
+pub use app::{App, AppName, AppSpec};
+pub use id::{ClusterId, IdSource, InstanceId, NodeId, ReplicaId};
+pub use node_url::NodeUrl;
+pub use now::Now;
