@@ -219,6 +219,7 @@ impl Replica {
             State::Terminating { .. } | State::Killing { then: Then::Stop, .. } => ObservedPhase::Stopping,
             // Between two attempts; reported under the number of the one that ended.
             State::Backoff { .. } | State::Killing { then: Then::Restart { .. }, .. } => ObservedPhase::Backoff,
+            _ if self.wanted == AssignedPhase::Stop => ObservedPhase::Stopping,
             _ if self.wanted == AssignedPhase::Drain => ObservedPhase::Draining,
             State::Spawning | State::Starting { .. } => ObservedPhase::Starting,
             State::Running { .. } => ObservedPhase::Running,
