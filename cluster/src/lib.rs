@@ -6,15 +6,29 @@
 
 pub mod access;
 pub mod app;
+mod decide;
+pub mod event;
 pub mod fence;
 pub mod id;
+pub mod liveness;
+pub mod node;
 pub mod node_url;
 pub mod now;
+mod observe;
+pub mod placement;
+pub mod plan;
 pub mod route;
+pub mod settings;
+pub mod slot;
+pub mod state;
+pub mod status;
 pub mod supervise;
 pub mod wire;
 
 pub use app::{App, AppName, AppSpec};
+pub use event::{Effects, Event, Member};
 pub use id::{ClusterId, IdSource, InstanceId, NodeId, ReplicaId};
 pub use node_url::NodeUrl;
 pub use now::Now;
+pub use settings::Settings;
+pub use state::ClusterState;

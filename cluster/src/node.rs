@@ -1,0 +1,239 @@
+//! A node, as the control loop knows it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::event::Member;
+use crate::id::ReplicaId;
+use crate::liveness::Contact;
+use crate::now::Now;
+use crate::settings::Settings;
+use crate::wire::{Assignment, NodeFacts, ReplicaReport, Stamp};
+
+/// A node: a member, and what was heard of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What the store says of it.
+    pub member: Member,
+    /// What it said of itself when it was last dialled.
+    pub facts: Option<NodeFacts>,
+    /// Whether it is there.
+    pub contact: Contact,
+    /// It has said what it runs since its stream was opened.
+    pub reported: bool,
+    /// It was a member when this controller started and has not reported since: what it runs is not known.
+    pub awaited: bool,
+    /// It said goodbye.
+    pub leaving: bool,
+    /// It listens to another cluster; a sentence.
+    pub foreign: Option<String>,
+    /// It is another member by another URL, or bears another's name; a sentence.
+    pub duplicate: Option<String>,
+    /// The agent's last refusal of an assignment; a sentence. Cleared by its next acceptance.
+    pub refusal: Option<String>,
+    /// Its former agent process ended and everything that it ran did too; cleared by the next decision.
+    pub restarted: bool,
+    /// What it says that it runs.
+    pub observed: BTreeMap<ReplicaId, Observed>,
+    /// The assignment that it obeys.
+    pub applied: Option<Stamp>,
+    /// Generations used so far in this epoch.
+    pub generation: u64,
+    /// The assignment that was sent last in this epoch.
+    pub sent: Option<Sent>,
+}
+
+/// A report, and when it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// What the agent said.
+    pub report: ReplicaReport,
+    /// When, in monotonic milliseconds.
+    pub at_ms: u64,
+}
+
+/// An assignment that was handed to the shell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// What.
+    pub assignment: Assignment,
+    /// When, in monotonic milliseconds.
+    pub at_ms: u64,
+}
+
+/// How a node is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeState {
+    /// Not dialled yet, or no report yet.
+    Connecting,
+    /// Its lines arrive.
+    Ready,
+    /// Silent for a moment: last choice for requests, and gets nothing new.
+    Suspect,
+    /// Taken for dead: its replicas are replaced.
+    Lost,
+    /// On its way out: its replicas are replaced before they stop.
+    Draining,
+    /// Went after a goodbye.
+    Left,
+    /// Never answered.
+    Unreachable,
+    /// Listens to another cluster.
+    Foreign,
+    /// Another member by another URL.
+    Duplicate,
+}
+
+impl NodeState {
+    /// The word of the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NodeState::Connecting => "connecting",
+            NodeState::Ready => "ready",
+            NodeState::Suspect => "suspect",
+            NodeState::Lost => "lost",
+            NodeState::Draining => "draining",
+            NodeState::Left => "left",
+            NodeState::Unreachable => "unreachable",
+            NodeState::Foreign => "foreign",
+            NodeState::Duplicate => "duplicate",
+        }
+    }
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Memory that a replica is taken to need where its spec does not say, in bytes: what keeps a slip of the finger from asking a
+/// million processes of one host.
+pub const REPLICA_MEMORY_BYTES: u64 = 8 * 1024 * 1024;
+
+impl Node {
+    /// A member of which nothing was heard yet. `awaited`: it may run something already.
+    #[must_use]
+    pub fn new(member: Member, awaited: bool) -> Self {
+        Node {
+            member,
+            facts: None,
+            contact: Contact::New { error: None },
+            reported: false,
+            awaited,
+            leaving: false,
+            foreign: None,
+            duplicate: None,
+            refusal: None,
+            restarted: false,
+            observed: BTreeMap::new(),
+            applied: None,
+            generation: 0,
+            sent: None,
+        }
+    }
+
+    /// How it is shown.
+    #[must_use]
+    pub fn state(&self, settings: &Settings, now: Now) -> NodeState {
+        match &self.contact {
+            Contact::New { error: None } => NodeState::Connecting,
+            Contact::New { error: Some(_) } => NodeState::Unreachable,
+            Contact::Lost { .. } => NodeState::Lost,
+            Contact::Left => NodeState::Left,
+            Contact::Up { .. } | Contact::Broken { .. } => {
+                if self.duplicate.is_some() {
+                    NodeState::Duplicate
+                } else if self.foreign.is_some() {
+                    NodeState::Foreign
+                } else if self.is_silent(settings, now) {
+                    NodeState::Suspect
+                } else if self.is_going() {
+                    NodeState::Draining
+                } else if self.reported {
+                    NodeState::Ready
+                } else {
+                    NodeState::Connecting
+                }
+            }
+        }
+    }
+
+    /// A sentence that goes with the state; empty when there is nothing to say.
+    #[must_use]
+    pub fn detail(&self, settings: &Settings, now: Now) -> String {
+        let seconds = |ms: u64| format!("{}.{} s", ms / 1000, ms % 1000 / 100);
+        match (&self.contact, self.state(settings, now)) {
+            (Contact::New { error: Some(error) }, _) => format!("{error}; dialled again every second"),
+            (Contact::Lost { why, .. }, _) => match self.member.removed {
+                true => format!("{why}; removed, and kept here until it can be told to stop what it may still run"),
+                false => format!("{why}; dialled again every second"),
+            },
+            (Contact::Left, _) => "its agent said goodbye and ended".to_owned(),
+            (_, NodeState::Duplicate) => self.duplicate.clone().unwrap_or_default(),
+            (_, NodeState::Foreign) => self.foreign.clone().unwrap_or_default(),
+            (Contact::Broken { error, .. }, NodeState::Suspect) => {
+                format!("{error}; nothing heard for {}", seconds(self.contact.silent_ms(now).unwrap_or(0)))
+            }
+            (contact, NodeState::Suspect) => format!("nothing heard for {}", seconds(contact.silent_ms(now).unwrap_or(0))),
+            (_, NodeState::Draining) if self.leaving => "its agent was asked to end; its replicas are being replaced".to_owned(),
+            (_, NodeState::Draining) => "it was removed; its replicas are being replaced".to_owned(),
+            _ => self.refusal.clone().unwrap_or_default(),
+        }
+    }
+
+    /// What people call it: its agent's name, or its URL until that is known.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.facts {
+            Some(facts) => facts.name.clone(),
+            None => self.member.url.authority(),
+        }
+    }
+
+    /// Its stream is broken, or nothing was heard for a while.
+    #[must_use]
+    pub fn is_silent(&self, settings: &Settings, now: Now) -> bool {
+        matches!(self.contact, Contact::Broken { .. }) || self.contact.silent_ms(now).is_some_and(|ms| ms >= settings.suspect_ms())
+    }
+
+    /// It is on its way out, by its own word or the operator's.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.leaving || self.member.removed
+    }
+
+    /// It belongs to this cluster's work: what it reports counts, and it is sent assignments.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.duplicate.is_none() && self.foreign.is_none()
+    }
+
+    /// What ran there is gone, or taken for gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self.contact, Contact::Lost { .. } | Contact::Left)
+    }
+
+    /// It is heard, and has said what it runs.
+    #[must_use]
+    pub fn is_live(&self, settings: &Settings, now: Now) -> bool {
+        matches!(self.contact, Contact::Up { .. }) && self.reported && self.is_ours() && !self.is_silent(settings, now)
+    }
+
+    /// New replicas may be placed there.
+    #[must_use]
+    pub fn is_eligible(&self, settings: &Settings, now: Now) -> bool {
+        self.is_live(settings, now) && !self.is_going() && self.refusal.is_none()
+    }
+
+    /// The most replicas that it takes, by its memory.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        match self.facts.as_ref().map_or(0, |facts| facts.memory_bytes) {
+            0 => u64::from(crate::app::COUNT_MAX),
+            bytes => (bytes / REPLICA_MEMORY_BYTES).max(16),
+        }
+    }
+}

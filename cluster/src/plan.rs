@@ -1,0 +1,369 @@
+//! What to do next: a pure function of everything that is known, with a reason for every action.
+//!
+//! Absent from here: carrying it out (`decide`), and choosing a node (`placement`). The order of the passes is the policy: what is
+//! gone is let go, what is found is adopted, what is too much drains, what is missing starts, what has drained stops.
+
+use std::collections::BTreeMap;
+
+use crate::app::{App, AppName};
+use crate::id::{IdSource, NodeId, ReplicaId};
+use crate::node::Node;
+use crate::now::Now;
+use crate::placement::{Candidates, Load, why_nowhere};
+use crate::slot::Slot;
+use crate::state::ClusterState;
+use crate::wire::{AssignedPhase, ObservedPhase};
+
+/// After so many failures in a row a replica is tried on another node, once, if its app runs well elsewhere.
+pub const FAILURES_BEFORE_MOVE: u32 = 5;
+
+/// What to do, in order, and why the rest has to wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The actions.
+    pub actions: Vec<Action>,
+    /// For each app, in sentences, why what is wanted is not there yet.
+    pub waiting: BTreeMap<AppName, Vec<String>>,
+    /// For each app, how many replicas beyond the desired count the plan allows: those on nodes that go, until others are ready
+    /// in their place.
+    pub surge: BTreeMap<AppName, u32>,
+}
+
+/// One action, with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// Of which app.
+    pub app: AppName,
+    /// On which node.
+    pub node: NodeId,
+    /// What.
+    pub kind: ActionKind,
+    /// Why, in words that follow "because".
+    pub reason: String,
+}
+
+/// What can be done to a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ActionKind {
+    /// It is no longer counted: it is gone, or its node is.
+    Forget,
+    /// It runs already: take it as one of ours, in this phase.
+    Adopt {
+        /// Of which revision it is.
+        revision: u64,
+        /// In which phase.
+        phase: AssignedPhase,
+    },
+    /// A new one.
+    Start {
+        /// Of which revision.
+        revision: u64,
+        /// It stands in for one that keeps failing on another node.
+        moved: bool,
+    },
+    /// No new requests for it.
+    Drain,
+    /// Its processes are ended.
+    Stop,
+}
+
+/// The plan for this state. It draws an id for every replica that it starts, and changes nothing.
+#[must_use]
+pub fn plan(state: &ClusterState, now: Now, ids: &mut dyn IdSource) -> Plan {
+    let mut planner = Planner { state, now, slots: state.slots.clone(), load: Load::default(), plan: Plan::default() };
+    planner.forget();
+    for slot in planner.slots.values() {
+        planner.load.add(&slot.app, slot.node);
+    }
+    planner.adopt();
+    for app in state.apps.values() {
+        planner.app(app, ids);
+    }
+    planner.stop();
+    planner.plan
+}
+
+struct Planner<'a> {
+    state: &'a ClusterState,
+    now: Now,
+    /// The slots as they will be once the actions so far are carried out.
+    slots: BTreeMap<ReplicaId, Slot>,
+    load: Load,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn push(&mut self, replica: ReplicaId, kind: ActionKind, reason: String) {
+        let Some(slot) = self.slots.get(&replica) else { return };
+        let (app, node) = (slot.app.clone(), slot.node);
+        self.plan.actions.push(Action { replica, app, node, kind, reason });
+    }
+
+    fn node_label(&self, id: NodeId) -> String {
+        self.state.nodes.get(&id).map_or_else(|| id.to_string(), Node::label)
+    }
+
+    /// What is gone, or is on a node that is.
+    fn forget(&mut self) {
+        let gone: Vec<(ReplicaId, String)> = self
+            .slots
+            .iter()
+            .filter_map(|(id, slot)| {
+                let Some(node) = self.state.nodes.get(&slot.node) else { return Some((*id, "its node was removed".to_owned())) };
+                let label = node.label();
+                if node.restarted {
+                    return Some((*id, format!("the agent on {label} was started anew")));
+                }
+                if node.is_gone() {
+                    return Some((*id, format!("{label} is {}", node.state(&self.state.settings, self.now))));
+                }
+                match node.observed.get(id) {
+                    Some(seen) if seen.report.phase == ObservedPhase::Stopped => Some((*id, "it has stopped".to_owned())),
+                    None if node.reported && slot.stop_sent.is_some_and(|stamp| node.applied >= Some(stamp)) => {
+                        Some((*id, "it has stopped".to_owned()))
+                    }
+                    _ => None,
+                }
+            })
+            .collect();
+        for (id, reason) in gone {
+            self.push(id, ActionKind::Forget, reason);
+            self.slots.remove(&id);
+        }
+    }
+
+    /// What runs under our cluster's id and has no slot: this controller is new, or its node was taken for lost.
+    fn adopt(&mut self) {
+        let state = self.state;
+        let mut counts: BTreeMap<&AppName, u32> = BTreeMap::new();
+        for slot in state.slots.iter().filter(|(id, slot)| self.slots.contains_key(id) && slot.phase == AssignedPhase::Run) {
+            *counts.entry(&slot.1.app).or_default() += 1;
+        }
+        let mut found: Vec<_> = state
+            .nodes
+            .values()
+            .filter(|node| node.is_live(&state.settings, self.now))
+            .flat_map(|node| node.observed.values().map(move |seen| (node, &seen.report)))
+            .filter(|(_, report)| !state.slots.contains_key(&report.id) && report.phase != ObservedPhase::Stopped)
+            .collect();
+        // The ready and the old ones first: they are what somebody relies on.
+        found.sort_by_key(|(_, report)| (!report.ready, report.id));
+        for (node, report) in found {
+            let Some(app) = state.apps.get(&report.app) else { continue };
+            let count = counts.entry(&app.name).or_default();
+            let runs = matches!(report.phase, ObservedPhase::Starting | ObservedPhase::Running | ObservedPhase::Backoff);
+            let fits = runs && *count < app.desired && report.revision <= app.revision;
+            let (phase, reason) = if fits {
+                *count += 1;
+                (AssignedPhase::Run, "it runs already and is wanted")
+            } else if report.phase == ObservedPhase::Draining {
+                (AssignedPhase::Drain, "it was draining already")
+            } else {
+                (AssignedPhase::Stop, "it runs already and is not wanted")
+            };
+            let mut slot = Slot::run(app.name.clone(), report.revision, node.member.id);
+            slot.phase = phase;
+            slot.drain_at_ms = Some(self.now.mono_ms);
+            self.load.add(&slot.app, slot.node);
+            self.slots.insert(report.id, slot);
+            self.push(report.id, ActionKind::Adopt { revision: report.revision, phase }, reason.to_owned());
+        }
+    }
+
+    fn app(&mut self, app: &App, ids: &mut dyn IdSource) {
+        let state = self.state;
+        let running = |(_, slot): &(&ReplicaId, &Slot)| slot.app == app.name && slot.phase == AssignedPhase::Run;
+        let is_going = |node: NodeId| state.nodes.get(&node).is_none_or(Node::is_going);
+        let all: Vec<ReplicaId> = self.slots.iter().filter(running).map(|(id, _)| *id).collect();
+        let (going, mut staying): (Vec<_>, Vec<_>) = all.into_iter().partition(|id| self.slots.get(id).is_some_and(|slot| is_going(slot.node)));
+
+        self.surplus(app, &mut staying);
+        let mut candidates = Candidates::new(state.nodes.iter(), &app.name, &self.load, &state.settings, self.now);
+        let nowhere = candidates.is_empty();
+        let missing = (app.desired as usize).saturating_sub(staying.len());
+        if missing > 0 {
+            let started = self.start(app, missing, &going, &mut candidates, ids);
+            staying.extend(started);
+        }
+        self.replace_failing(app, &staying, &mut candidates, ids);
+        self.let_go(app, going, &staying, nowhere);
+        self.explain_failures(app, &staying);
+    }
+
+    fn is_ready(&self, id: ReplicaId) -> bool {
+        self.slots.get(&id).is_some_and(|slot| self.state.is_ready(id, slot))
+    }
+
+    /// Fewer are wanted than there are: from the fullest node, unready first, newest first.
+    fn surplus(&mut self, app: &App, staying: &mut Vec<ReplicaId>) {
+        while staying.len() > app.desired as usize {
+            let preference = |id: &ReplicaId| {
+                let node = self.slots.get(id).map(|slot| slot.node);
+                (node.map_or(0, |node| self.load.of_app(&app.name, node)), !self.is_ready(*id), *id)
+            };
+            let Some(victim) = staying.iter().copied().max_by_key(preference) else { return };
+            staying.retain(|id| *id != victim);
+            self.drain(victim, format!("{} replicas of {} are wanted", app.desired, app.name));
+        }
+    }
+
+    fn drain(&mut self, id: ReplicaId, reason: String) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.phase = AssignedPhase::Drain;
+            slot.drain_at_ms = Some(self.now.mono_ms);
+            self.load.remove(&slot.app, slot.node);
+        }
+        self.push(id, ActionKind::Drain, reason);
+    }
+
+    fn start_one(&mut self, app: &App, node: NodeId, moved: bool, reason: String, ids: &mut dyn IdSource) -> ReplicaId {
+        let id = ReplicaId(ids.next_id());
+        let mut slot = Slot::run(app.name.clone(), app.revision, node);
+        slot.moved = moved;
+        self.load.add(&app.name, node);
+        self.slots.insert(id, slot);
+        self.push(id, ActionKind::Start { revision: app.revision, moved }, reason);
+        id
+    }
+
+    /// More are wanted than there are.
+    fn start(
+        &mut self,
+        app: &App,
+        missing: usize,
+        going: &[ReplicaId],
+        candidates: &mut Candidates,
+        ids: &mut dyn IdSource,
+    ) -> Vec<ReplicaId> {
+        let wait = |planner: &mut Self, sentence: String| planner.plan.waiting.entry(app.name.clone()).or_default().push(sentence);
+        let waiting_for: Vec<String> =
+            self.state.nodes.values().filter(|node| node.awaited).map(|node| node.member.url.to_string()).collect();
+        if let Some(first) = waiting_for.first() {
+            let others = if waiting_for.len() > 1 { format!(" and {} more", waiting_for.len() - 1) } else { String::new() };
+            wait(self, format!("{missing} to start: this controller is new and waits for {first}{others} to say what it runs"));
+            return vec![];
+        }
+        if self.state.superseded_by.is_some() {
+            wait(self, format!("{missing} to start: a later controller's epoch was seen, and this one is being raised above it"));
+            return vec![];
+        }
+        let mut started = Vec::new();
+        for nth in 0..missing {
+            let Some(node) = candidates.take(None) else {
+                let why = why_nowhere(self.state.nodes.values().filter(|node| !node.member.removed), &self.state.settings, self.now);
+                wait(self, format!("{} of {} to start: {why}", missing - nth, app.desired));
+                break;
+            };
+            let reason = match going.get(nth).and_then(|id| self.slots.get(id)).map(|slot| slot.node) {
+                Some(leaver) => format!("{} is going", self.node_label(leaver)),
+                None => format!("{} replicas of {} are wanted", app.desired, app.name),
+            };
+            started.push(self.start_one(app, node, false, reason, ids));
+        }
+        started
+    }
+
+    /// A replica that keeps failing on one node, of a revision that is ready on another, is tried elsewhere, once.
+    fn replace_failing(&mut self, app: &App, staying: &[ReplicaId], candidates: &mut Candidates, ids: &mut dyn IdSource) {
+        let state = self.state;
+        for id in staying {
+            let Some(slot) = self.slots.get(id).cloned() else { continue };
+            let Some(seen) = state.seen(*id, &slot) else { continue };
+            let fails = seen.report.failures >= FAILURES_BEFORE_MOVE && !seen.report.ready;
+            let runs_elsewhere = || {
+                staying.iter().any(|other| {
+                    self.slots.get(other).is_some_and(|there| there.node != slot.node && there.revision == slot.revision)
+                        && self.is_ready(*other)
+                })
+            };
+            if !fails || slot.moved || !runs_elsewhere() {
+                continue;
+            }
+            let Some(node) = candidates.take(Some(slot.node)) else { continue };
+            let label = self.node_label(slot.node);
+            let times = seen.report.failures;
+            self.start_one(app, node, true, format!("a replica failed {times} times in a row on {label} and others run elsewhere"), ids);
+            self.drain(*id, format!("it failed {times} times in a row on {label} and is tried on {}", self.node_label(node)));
+        }
+    }
+
+    /// Replicas on nodes that go: each drains once another is ready in its place, or when none can be.
+    fn let_go(&mut self, app: &App, mut going: Vec<ReplicaId>, staying: &[ReplicaId], nowhere: bool) {
+        if going.is_empty() {
+            return;
+        }
+        let state = self.state;
+        // A node that is only suspect, or not dialled yet, may take them in a moment.
+        let perhaps_soon = state.nodes.values().any(|node| !node.is_gone() && !node.is_going() && node.is_ours() && node.facts.is_some());
+        let hopeless = nowhere && !perhaps_soon;
+        let ready = staying.iter().filter(|id| self.is_ready(**id)).count();
+        let keep = if hopeless { 0 } else { (app.desired as usize).saturating_sub(ready) };
+        going.sort_by_key(|id| (!self.is_ready(*id), *id));
+        let surge = (staying.len() + going.len().min(keep)).saturating_sub(app.desired as usize);
+        if surge > 0 {
+            self.plan.surge.insert(app.name.clone(), u32::try_from(surge).unwrap_or(u32::MAX));
+        }
+        for id in going.into_iter().skip(keep) {
+            let label = self.slots.get(&id).map(|slot| self.node_label(slot.node)).unwrap_or_default();
+            let reason = if hopeless {
+                format!("{label} is going and no other node can take it")
+            } else {
+                format!("{label} is going and others are ready in its place")
+            };
+            self.drain(id, reason);
+        }
+    }
+
+    /// Replicas that do not come up say why.
+    fn explain_failures(&mut self, app: &App, staying: &[ReplicaId]) {
+        const SENTENCES_MAX: usize = 5;
+        let failing: Vec<String> = staying
+            .iter()
+            .filter_map(|id| {
+                let seen = self.state.seen(*id, self.slots.get(id)?)?;
+                let report = &seen.report;
+                (report.failures > 0 && !report.ready).then(|| {
+                    let label = self.slots.get(id).map(|slot| self.node_label(slot.node)).unwrap_or_default();
+                    format!("{id} on {label} failed {} times in a row: {}", report.failures, report.detail)
+                })
+            })
+            .collect();
+        if failing.is_empty() {
+            return;
+        }
+        let more = failing.len().saturating_sub(SENTENCES_MAX);
+        let sentences = self.plan.waiting.entry(app.name.clone()).or_default();
+        sentences.extend(failing.into_iter().take(SENTENCES_MAX));
+        if more > 0 {
+            sentences.push(format!("{more} more replicas keep failing"));
+        }
+    }
+
+    /// What has drained, or had its time for it.
+    fn stop(&mut self) {
+        let state = self.state;
+        let drained: Vec<(ReplicaId, String)> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.phase == AssignedPhase::Drain)
+            .filter_map(|(id, slot)| {
+                let drain_ms = state.apps.get(&slot.app).map_or(0, |app| app.spec.drain_ms);
+                let since_ms = self.now.since_ms(slot.drain_at_ms?);
+                if since_ms >= drain_ms {
+                    return Some((*id, format!("it has drained for {} s, as long as it may", since_ms / 1000)));
+                }
+                let version = slot.unrouted_since?;
+                let is_done = |ack: &crate::route::RouteAck| ack.version >= version && ack.in_flight.keys().all(|key| key.replica != *id);
+                state.acks.values().all(is_done).then(|| (*id, "it has no requests left".to_owned()))
+            })
+            .collect();
+        for (id, reason) in drained {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.phase = AssignedPhase::Stop;
+            }
+            self.push(id, ActionKind::Stop, reason);
+        }
+    }
+}
