@@ -1,0 +1,60 @@
+//! The gateway's numbers. Defaults: contracts, "Defaults".
+
+/// How a gateway is built.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Threads; each accepts, balances and forwards by itself.
+    pub threads: usize,
+    /// Deadlines and bounds.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    /// One thread per processor.
+    fn default() -> Self {
+        Config { threads: std::thread::available_parallelism().map_or(1, usize::from), limits: Limits::default() }
+    }
+}
+
+/// Deadlines and bounds of the data plane. Deadlines are kept to within a few hundred milliseconds and never fire early.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long a request waits for a ready replica, in milliseconds.
+    pub hold_ms: u64,
+    /// How many requests may wait for one at once, over all threads.
+    pub hold_max: usize,
+    /// How long opening a connection to a replica may take, in milliseconds; an agent's answer to the call for a tunnel may take
+    /// as long again.
+    pub connect_ms: u64,
+    /// How long a replica may take from the last byte of a request to the first of its answer, in milliseconds.
+    pub first_byte_ms: u64,
+    /// How long a client may take to send the head of a request, in milliseconds.
+    pub head_ms: u64,
+    /// The most bytes of a head.
+    pub head_bytes_max: usize,
+    /// The most fields of a head.
+    pub head_fields_max: usize,
+    /// How long a body may stand still, in either direction, in milliseconds.
+    pub body_idle_ms: u64,
+    /// How long a client's connection may rest between requests, in milliseconds.
+    pub client_idle_ms: u64,
+    /// How long a connection that became a tunnel (101) may be silent, in milliseconds.
+    pub tunnel_idle_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            hold_ms: 5_000,
+            hold_max: 1_000,
+            connect_ms: 1_000,
+            first_byte_ms: 60_000,
+            head_ms: 10_000,
+            head_bytes_max: 64 * 1024,
+            head_fields_max: 256,
+            body_idle_ms: 30_000,
+            client_idle_ms: 75_000,
+            tunnel_idle_ms: 3_600_000,
+        }
+    }
+}
