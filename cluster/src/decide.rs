@@ -114,8 +114,7 @@ impl ClusterState {
             .apps
             .values()
             .map(|app| {
-                let routes =
-                    AppRoutes { desired: app.desired, keepalive_idle_ms: app.spec.keepalive_idle_ms, replicas: Vec::new() };
+                let routes = AppRoutes { desired: app.desired, keepalive_idle_ms: app.spec.keepalive_idle_ms, replicas: Vec::new() };
                 (app.name.clone(), routes)
             })
             .collect();
@@ -133,12 +132,7 @@ impl ClusterState {
                 last_choice: node.is_silent(&self.settings, now),
             });
         }
-        RoutingTable {
-            epoch: self.epoch,
-            version: self.table.version,
-            fallback: self.apps.keys().next().cloned(),
-            apps,
-        }
+        RoutingTable { epoch: self.epoch, version: self.table.version, fallback: self.apps.keys().next().cloned(), apps }
     }
 
     fn renew_table(&mut self, now: Now) -> Option<RoutingTable> {
@@ -227,7 +221,10 @@ impl ClusterState {
             let empty = !self.slots.values().any(|slot| slot.node == *id);
             let told = node.reported
                 && node.observed.is_empty()
-                && node.sent.as_ref().is_some_and(|sent| sent.assignment.replicas.is_empty() && node.applied == Some(sent.assignment.stamp));
+                && node
+                    .sent
+                    .as_ref()
+                    .is_some_and(|sent| sent.assignment.replicas.is_empty() && node.applied == Some(sent.assignment.stamp));
             empty
                 && match &node.contact {
                     Contact::New { .. } => !node.awaited && node.facts.is_none(),

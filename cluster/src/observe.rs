@@ -32,8 +32,8 @@ impl ClusterState {
                 if let Some(node) = self.nodes.get_mut(&node)
                     && node.sent.as_ref().is_some_and(|sent| sent.assignment.stamp == stamp)
                 {
+                    // That it obeys is taken from its stream alone, where it stands in order with what it reports.
                     node.refusal = None;
-                    node.applied = node.applied.max(Some(stamp));
                 }
             }
             Event::PutConflict { node, stamp, held, detail } => self.conflict(node, stamp, held, detail),
@@ -113,17 +113,18 @@ impl ClusterState {
         // Also where it was taken for lost while its stream stayed open: the lines came in order, so what is known of it holds.
         node.contact = Contact::Up { heard_at_ms: now.mono_ms };
         node.foreign = match line.cluster {
-            Some(other) if other != cluster && !node.member.take_over => Some(format!(
-                "its agent runs replicas of another cluster ({other}); add it again with \"take_over\": true to replace them"
-            )),
+            Some(other) if other != cluster && !node.member.take_over => {
+                Some(format!("its agent runs replicas of another cluster ({other}); add it again with \"take_over\": true to replace them"))
+            }
             _ => None,
         };
+        // The last replica's end is said by an agent that runs nothing any more, and so names no cluster.
+        let ours = line.cluster.is_none_or(|named| named == cluster);
         // An agent that runs nothing names no cluster, and still obeys what it applied last.
-        node.applied = line.applied.filter(|_| line.cluster.is_none_or(|named| named == cluster));
+        node.applied = line.applied.filter(|_| ours);
         if let Some(later) = node.applied.filter(|stamp| line.cluster == Some(cluster) && stamp.epoch > epoch) {
             self.superseded_by = self.superseded_by.max(Some(later.epoch));
         }
-        let ours = line.cluster == Some(cluster);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         match line.news {
             News::Snapshot(snapshot) => {

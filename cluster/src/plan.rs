@@ -177,7 +177,8 @@ impl Planner<'_> {
         let running = |(_, slot): &(&ReplicaId, &Slot)| slot.app == app.name && slot.phase == AssignedPhase::Run;
         let is_going = |node: NodeId| state.nodes.get(&node).is_none_or(Node::is_going);
         let all: Vec<ReplicaId> = self.slots.iter().filter(running).map(|(id, _)| *id).collect();
-        let (going, mut staying): (Vec<_>, Vec<_>) = all.into_iter().partition(|id| self.slots.get(id).is_some_and(|slot| is_going(slot.node)));
+        let (going, mut staying): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|id| self.slots.get(id).is_some_and(|slot| is_going(slot.node)));
 
         self.surplus(app, &mut staying);
         let mut candidates = Candidates::new(state.nodes.iter(), &app.name, &self.load, &state.settings, self.now);

@@ -92,7 +92,7 @@ fn check(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn never_more_than_desired_plus_surge_and_no_new_replica_on_a_node_that_is_lost_or_draining(
@@ -208,7 +208,7 @@ fn replicas_are_spread_and_a_lost_node_is_replaced_after_lost_after() {
     world.run(10);
     assert_eq!(on(&world, 0), 4);
     world.set_reachable(1, true);
-    world.run(20);
+    world.run(40);
     assert_eq!(world.processes(), 4, "what came back and is not wanted is stopped");
 }
 

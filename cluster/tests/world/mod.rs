@@ -9,7 +9,8 @@ use cluster::liveness::redial_after_ms;
 use cluster::plan::Plan;
 use cluster::route::RouteAck;
 use cluster::wire::{
-    AGENT_SERVICE, AssignedPhase, Assignment, Heartbeat, Leaving, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Snapshot, Stamp,
+    AGENT_SERVICE, AssignedPhase, Assignment, Heartbeat, Leaving, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Snapshot,
+    Stamp,
 };
 use cluster::{App, ClusterId, ClusterState, InstanceId, NodeId, Now, ReplicaId, Settings};
 
@@ -17,7 +18,6 @@ pub const STEP_MS: u64 = 50;
 
 /// One decision, for those who check it.
 pub struct Step {
-    pub before: ClusterState,
     pub after: ClusterState,
     pub plan: Plan,
     pub now: Now,
@@ -76,17 +76,8 @@ impl World {
         let agents = (0..nodes).map(|_| Agent::new(&mut ids)).collect();
         let now = Now { mono_ms: 1_000_000, unix_ms: 0 };
         let controller = ClusterState::new(ClusterId(77), 1, Settings { tick_ms: STEP_MS, ..Settings::default() }, now);
-        let mut world = World {
-            controller,
-            now,
-            ids,
-            agents,
-            last: vec![],
-            links: BTreeMap::new(),
-            epoch: 1,
-            apps: vec![App::builtin()],
-            members,
-        };
+        let mut world =
+            World { controller, now, ids, agents, last: vec![], links: BTreeMap::new(), epoch: 1, apps: vec![App::builtin()], members };
         for nth in 0..nodes {
             world.links.insert(NodeId(nth as u128 + 1), Link { agent: nth, ..Link::default() });
         }
@@ -254,7 +245,6 @@ impl World {
         self.controller.observe(Event::Tick, self.now);
         let ack = RouteAck { version: self.controller.table.version, in_flight: BTreeMap::new() };
         self.controller.observe(Event::RouteAck { consumer: "gateway".to_owned(), ack }, self.now);
-        let before = self.controller.clone();
         let effects = self.controller.decide(self.now, &mut self.ids);
         for (node, assignment) in effects.assignments {
             if let Some(link) = self.links.get_mut(&node) {
@@ -265,7 +255,7 @@ impl World {
             self.epoch = self.epoch.max(at_least - 1) + 1;
             self.controller.observe(Event::EpochRaised(self.epoch), self.now);
         }
-        self.last.push(Step { before, after: self.controller.clone(), plan: effects.plan, now: self.now });
+        self.last.push(Step { after: self.controller.clone(), plan: effects.plan, now: self.now });
         if !effects.forget.is_empty() {
             self.members.retain(|member| !effects.forget.contains(&member.id));
             self.desire();
@@ -276,7 +266,9 @@ impl World {
         let now = self.now;
         let link = self.links.get_mut(&id).unwrap();
         let agent = &mut self.agents[link.agent];
-        let news = said.entry(link.agent).or_insert_with(|| std::mem::take(&mut agent.outbox)).clone();
+        // What a network that is cut does not deliver waits in the agent's buffer.
+        let news =
+            if agent.reachable { said.entry(link.agent).or_insert_with(|| std::mem::take(&mut agent.outbox)).clone() } else { vec![] };
         let mut events = Vec::new();
         if link.connected {
             let cut = now.since_ms(link.heard_ms) >= 3_000;
@@ -314,9 +306,7 @@ impl World {
         {
             events.push(match agent.put(&assignment) {
                 Ok(()) => Event::PutAccepted { node: id, stamp: assignment.stamp },
-                Err(refusal) => {
-                    Event::PutConflict { node: id, stamp: assignment.stamp, held: agent.held, detail: refusal.to_string() }
-                }
+                Err(refusal) => Event::PutConflict { node: id, stamp: assignment.stamp, held: agent.held, detail: refusal.to_string() },
             });
         }
         for event in events {
@@ -374,8 +364,7 @@ impl Agent {
 
     fn line(&self, node: NodeId, link: &mut Link, news: News) -> Event {
         link.seq += 1;
-        let line =
-            ObserveLine { instance: self.instance, seq: link.seq, applied: self.held.stamp, cluster: self.named_cluster(), news };
+        let line = ObserveLine { instance: self.instance, seq: link.seq, applied: self.held.stamp, cluster: self.named_cluster(), news };
         Event::Line { node, line }
     }
 
