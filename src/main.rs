@@ -1,1 +1,8 @@
-fn main() {}
+//! The program `ostler`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ostler::main(None)
+}

@@ -1,0 +1,41 @@
+//! `ostler nodes`: where things can run.
+
+use serde_json::Value;
+
+use crate::command::{ControllerArg, json_line};
+use crate::view::{self, Node, Status};
+use crate::{output, table};
+
+/// Show the nodes of the cluster.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    controller: ControllerArg,
+    /// Print the nodes as a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let client = args.controller.client();
+    let body = client.get("/status").await?.accepted()?;
+    if args.json {
+        let status: Value = view::read(&client, &body)?;
+        let nodes = status.get("nodes").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
+        return Ok(output::print_bytes(&json_line(nodes.to_string().as_bytes()))?);
+    }
+    let status: Status = view::read(&client, &body)?;
+    Ok(output::print(&render(&status.nodes))?)
+}
+
+/// The table; without any node, what to do about that.
+pub fn render(nodes: &[Node]) -> String {
+    if nodes.is_empty() {
+        return "No nodes yet. Start an agent on a host, then: ostler add-node http://HOST:9091\n".to_owned();
+    }
+    let rows = nodes
+        .iter()
+        .map(|node| vec![node.name.clone(), node.url.clone(), node.state.clone(), node.replicas.to_string(), node.detail.clone()]);
+    table::render(&["NODE", "URL", "STATE", "REPLICAS", "DETAIL"], rows)
+}

@@ -1,0 +1,114 @@
+//! The command line of `ostler`: which command is meant, and how it ends.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::command::{add_node, logs, nodes, remove_node, scale, status};
+use crate::demo;
+use crate::role::{self, Role, agent::AgentArgs, controller::ControllerArgs, worker::WorkerArgs};
+use crate::{failure, go_dash};
+
+/// Keeps ordinary programs running across your own servers, without containers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ostler",
+    version,
+    after_help = "\
+Try `ostler demo`: a whole cluster on this machine, until Ctrl+C.
+
+Exit codes: 0 done, 1 refused or failed, 2 a command line that cannot be read."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Status(status::Args),
+    Nodes(nodes::Args),
+    AddNode(add_node::Args),
+    RemoveNode(remove_node::Args),
+    Scale(scale::Args),
+    Logs(logs::Args),
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoSweep(demo::SweepArgs),
+    Controller(ControllerArgs),
+    Agent(AgentArgs),
+    Worker(WorkerArgs),
+}
+
+/// Runs `ostler`; `args` begin with the program's name.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let cli = Cli::parse_from(with_go_dashes(args));
+    match cli.command {
+        Command::Controller(args) => failure::exit(Role::Controller.name(), role::controller::run(args)),
+        Command::Agent(args) => failure::exit(Role::Agent.name(), role::agent::run(args)),
+        Command::Worker(args) => failure::exit(Role::Worker.name(), role::worker::run(args)),
+        Command::DemoSweep(args) => failure::exit("ostler", demo::sweep(&args)),
+        Command::Status(args) => operate(status::run(args)),
+        Command::Nodes(args) => operate(nodes::run(args)),
+        Command::AddNode(args) => operate(add_node::run(args)),
+        Command::RemoveNode(args) => operate(remove_node::run(args)),
+        Command::Scale(args) => operate(scale::run(args)),
+        Command::Logs(args) => operate(logs::run(args)),
+        Command::Demo(args) => operate(demo::run(args)),
+    }
+}
+
+/// `ostler agent -port 9091` is read as `agent -port 9091` is.
+fn with_go_dashes(mut args: Vec<OsString>) -> Vec<OsString> {
+    let Some(role) = args.get(1).and_then(|name| Role::of_name(name)) else { return args };
+    let command = Cli::command();
+    let Some(subcommand) = command.find_subcommand(role.name()) else { return args };
+    let rest = go_dash::rewrite(args.split_off(1), subcommand);
+    args.extend(rest);
+    args
+}
+
+/// One thread does for a command.
+fn operate(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.map_err(|error| anyhow!("cannot start the runtime: {error}")).and_then(|runtime| {
+        let result = runtime.block_on(command);
+        // A name that is still being looked up must not hold the program.
+        runtime.shutdown_background();
+        result
+    });
+    failure::exit("ostler", result)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(with_go_dashes(args.iter().map(OsString::from).collect()))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_role_may_be_a_subcommand_with_a_single_dash() {
+        assert!(matches!(read(&["ostler", "agent", "-port", "9092"]).unwrap().command, Command::Agent(_)));
+        assert!(matches!(read(&["ostler", "worker", "--port", "0"]).unwrap().command, Command::Worker(_)));
+        assert_eq!(read(&["ostler", "status", "-json"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_a_usage_error() {
+        for args in
+            [&["ostler"][..], &["ostler", "what"], &["ostler", "add-node"], &["ostler", "add-node", "localhost"], &["ostler", "scale"]]
+        {
+            assert_eq!(read(args).unwrap_err().exit_code(), 2, "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `agent`: its command line, and the runtime that it gets.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent::Config;
+use anyhow::anyhow;
+use gateway::listen::Listen;
+
+use crate::log::{self, LogArgs};
+use crate::parent;
+
+/// How long work on blocking threads may still take when the role has ended.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// Runs on each host: starts, watches and stops the programs that a controller assigns to it.
+///
+/// A program is looked for in the agent's working directory, beside the agent's own program, and on PATH. Register the
+/// agent with `ostler add-node http://HOST:PORT`. With Ctrl+C or SIGTERM it says goodbye: its replicas are replaced on other
+/// hosts before they stop; a second Ctrl+C stops them at once.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AgentArgs {
+    /// Listen on this address and port only, as in 10.0.0.5:9091 [default: 127.0.0.1 and ::1, port 9091]
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with = "port", value_parser = super::parse_address)]
+    listen: Option<SocketAddr>,
+    /// Port to listen on, on loopback; 0 takes a free one
+    #[arg(long, default_value_t = 9091)]
+    port: u16,
+    /// The name of this node [default: HOSTNAME:PORT]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Where output and sockets of running replicas are kept [default: /run/ostler/PORT for root, or $XDG_RUNTIME_DIR/ostler/PORT]
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// Let it listen on an address that is not loopback, in the clear: everybody who reaches it can run programs here
+    #[arg(long)]
+    insecure: bool,
+    /// Host names by which the agent may be called, beside localhost and IP addresses
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    allow_host: Vec<String>,
+    /// Stop when stdin ends.
+    #[arg(long, hide = true)]
+    stop_with_parent: bool,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl AgentArgs {
+    /// What the command line says, as the crate takes it.
+    pub fn config(&self) -> Config {
+        Config {
+            listen: self.listen.map_or(Listen::Loopback { port: self.port }, Listen::Exactly),
+            name: self.name.clone(),
+            runtime_dir: self.runtime_dir.clone(),
+            insecure: self.insecure,
+            allow_host: self.allow_host.clone(),
+        }
+    }
+}
+
+/// Runs until a signal.
+pub fn run(args: AgentArgs) -> anyhow::Result<()> {
+    log::start(&args.log);
+    if args.stop_with_parent {
+        parent::stop_with_parent()?;
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
+    let result = runtime.block_on(agent::run(args.config()));
+    runtime.shutdown_timeout(LEAVE);
+    Ok(result?)
+}

@@ -1,0 +1,80 @@
+//! `controller`: its command line, and the runtime that it gets.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use controller::Config;
+use gateway::listen::Listen;
+
+use crate::log::{self, LogArgs};
+use crate::{duration, parent};
+
+/// How long work on blocking threads may still take when the role has ended.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// The central brain of a cluster: keeps what is wanted, decides what runs where, balances HTTP over it.
+///
+/// Serves the API (/add-node, /remove-node, /scale, /status and /v1) and everything else as the gateway, on
+/// http://localhost:8000 unless told otherwise. Stops with Ctrl+C or SIGTERM; what runs on the agents goes on.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ControllerArgs {
+    /// Listen on this address and port only, as in 10.0.0.5:8000 [default: 127.0.0.1 and ::1, port 8000]
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with = "port", value_parser = super::parse_address)]
+    listen: Option<SocketAddr>,
+    /// Port to listen on, on loopback; 0 takes a free one
+    #[arg(long, default_value_t = 8000)]
+    port: u16,
+    /// One more port for the gateway alone, where every path is the app's; any address
+    #[arg(long, value_name = "ADDR:PORT", value_parser = super::parse_address)]
+    gateway_listen: Option<SocketAddr>,
+    /// Where the desired state is kept [default: $STATE_DIRECTORY, /var/lib/ostler for root, or ~/.local/state/ostler]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How long a node may be silent before its replicas are started elsewhere: a number with ms, s, m or h, from 1s
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse_lost_after)]
+    lost_after: Duration,
+    /// Let it listen on an address that is not loopback, in the clear and for everybody who reaches it
+    #[arg(long)]
+    insecure: bool,
+    /// Host names by which the API may be called, beside localhost and IP addresses
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    allow_host: Vec<String>,
+    /// Stop when stdin ends.
+    #[arg(long, hide = true)]
+    stop_with_parent: bool,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl ControllerArgs {
+    /// What the command line says, as the crate takes it.
+    pub fn config(&self) -> Config {
+        Config {
+            listen: self.listen.map_or(Listen::Loopback { port: self.port }, Listen::Exactly),
+            gateway_listen: self.gateway_listen,
+            data_dir: self.data_dir.clone(),
+            lost_after: self.lost_after,
+            insecure: self.insecure,
+            allow_host: self.allow_host.clone(),
+        }
+    }
+}
+
+/// Runs until a signal.
+pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
+    log::start(&args.log);
+    if args.stop_with_parent {
+        parent::stop_with_parent()?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("controller")
+        .enable_all()
+        .build()
+        .map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
+    let result = runtime.block_on(controller::run(args.config()));
+    runtime.shutdown_timeout(LEAVE);
+    Ok(result?)
+}

@@ -1,0 +1,131 @@
+//! The cluster as `/status` shows it, read tolerantly: a controller of another version may say more.
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::client::{Client, Error};
+
+/// Everything.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Status {
+    /// What should run.
+    pub apps: Vec<App>,
+    /// Where it can run.
+    pub nodes: Vec<Node>,
+    /// What runs.
+    pub replicas: Vec<Replica>,
+}
+
+/// An app.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct App {
+    /// Its name.
+    pub name: String,
+    /// Its revision.
+    #[serde(default)]
+    pub revision: u64,
+    /// How many replicas there should be.
+    pub desired: u64,
+    /// How many run and are to go on.
+    pub running: u64,
+    /// How many of those accept connections.
+    pub ready: u64,
+    /// A sentence for everything that has not happened yet.
+    #[serde(default)]
+    pub waiting: Vec<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Node {
+    /// Where its agent is.
+    pub url: String,
+    /// What it is called.
+    #[serde(default)]
+    pub name: String,
+    /// `ready`, `suspect`, `lost`, ...
+    pub state: String,
+    /// Why.
+    #[serde(default)]
+    pub detail: String,
+    /// How many replicas it runs.
+    #[serde(default)]
+    pub replicas: u64,
+}
+
+/// A replica.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Replica {
+    /// Its id.
+    pub id: String,
+    /// Its app.
+    pub app: String,
+    /// The revision that it runs.
+    #[serde(default)]
+    pub revision: u64,
+    /// The URL of its node.
+    pub node: String,
+    /// `starting`, `running`, `backoff`, ...
+    pub state: String,
+    /// Why.
+    #[serde(default)]
+    pub detail: String,
+    /// Whether it accepts connections.
+    pub ready: bool,
+    /// Its first process.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// Its port on its node's loopback.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// For how long its process has been running.
+    #[serde(default)]
+    pub uptime_seconds: Option<f64>,
+    /// How often it was started again.
+    #[serde(default)]
+    pub restarts: u64,
+}
+
+impl Status {
+    /// Asks the controller.
+    pub async fn fetch(client: &Client) -> Result<Status, Error> {
+        read(client, &client.get("/status").await?.accepted()?)
+    }
+
+    /// What a replica's node is called, its URL where it has no name.
+    pub fn node_name<'a>(&'a self, replica: &'a Replica) -> &'a str {
+        let node = self.nodes.iter().find(|node| node.url == replica.node);
+        node.map(|node| node.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(&replica.node)
+    }
+
+    /// The replicas on the node at `url`.
+    pub fn on<'a>(&'a self, url: &'a str) -> impl Iterator<Item = &'a Replica> {
+        self.replicas.iter().filter(move |replica| replica.node == url)
+    }
+}
+
+/// Reads a body of the API.
+pub fn read<'a, T: Deserialize<'a>>(client: &Client, body: &'a Bytes) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| Error::Foreign { url: client.url().clone(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_status_with_more_and_with_less_than_we_know_is_read() {
+        let text = r#"{"apps":[{"name":"worker","revision":1,"desired":4,"running":4,"ready":3,"waiting":["a sentence"],"new":{}}],
+            "nodes":[{"id":"1","url":"http://localhost:9091","name":"web-1:9091","state":"ready","detail":"","replicas":2}],
+            "replicas":[{"id":"0199","app":"worker","revision":1,"node":"http://localhost:9091","state":"running","detail":"",
+             "ready":true,"pid":4211,"port":43121,"uptime_seconds":12.4,"restarts":0},
+             {"id":"0200","app":"worker","node":"http://gone","state":"starting","ready":false,"pid":null}]}"#;
+        let status: Status = serde_json::from_str(text).unwrap();
+        assert_eq!(status.apps[0].waiting, ["a sentence"]);
+        assert_eq!(status.node_name(&status.replicas[0]), "web-1:9091");
+        assert_eq!(status.node_name(&status.replicas[1]), "http://gone");
+        assert_eq!(status.replicas[1].pid, None);
+        assert_eq!(status.on("http://localhost:9091").count(), 1);
+    }
+}
