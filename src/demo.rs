@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::output;
 use crate::signals::Signals;
+use crate::{failure, output};
 use house::House;
 use stage::{Ports, Stage};
 
@@ -56,6 +56,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = signals.next() => None,
         played = play(&mut stage, ports, args.tour) => Some(played),
     };
+    if let Some(Err(error)) = &played
+        && !failure::is_closed_output(error)
+    {
+        output::complain(&stage.last_words());
+    }
     // From here on everything ends, whatever happened before, and whether or not anybody still reads. A signal makes it quick.
     let _ = output::print("\nStopping the agents, then the controller.\n");
     let closed = stage.close(&mut signals).await;

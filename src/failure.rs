@@ -25,7 +25,7 @@ pub fn exit(program: &str, result: Result<(), anyhow::Error>) -> ExitCode {
 }
 
 /// Whoever read our output has seen enough (`| head`): that is no failure.
-fn is_closed_output(error: &anyhow::Error) -> bool {
+pub fn is_closed_output(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 

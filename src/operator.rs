@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use cluster::node_url::NodeUrl;
 
+use crate::client::Client;
 use crate::command::{add_node, logs, nodes, remove_node, scale, status};
 use crate::demo;
 use crate::role::{self, Role, agent::AgentArgs, controller::ControllerArgs, worker::WorkerArgs};
@@ -22,6 +24,9 @@ Try `ostler demo`: a whole cluster on this machine, until Ctrl+C.
 Exit codes: 0 done, 1 refused or failed, 2 a command line that cannot be read."
 )]
 struct Cli {
+    /// The controller that an operator's command talks to
+    #[arg(long, global = true, env = "OSTLER_CONTROLLER", value_name = "URL", default_value = "http://localhost:8000")]
+    controller: NodeUrl,
     #[command(subcommand)]
     command: Command,
 }
@@ -45,17 +50,18 @@ enum Command {
 /// Runs `ostler`; `args` begin with the program's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let cli = Cli::parse_from(with_go_dashes(args));
+    let client = Client::new(cli.controller);
     match cli.command {
         Command::Controller(args) => failure::exit(Role::Controller.name(), role::controller::run(args)),
         Command::Agent(args) => failure::exit(Role::Agent.name(), role::agent::run(args)),
         Command::Worker(args) => failure::exit(Role::Worker.name(), role::worker::run(args)),
         Command::DemoSweep(args) => failure::exit("ostler", demo::sweep(&args)),
-        Command::Status(args) => operate(status::run(args)),
-        Command::Nodes(args) => operate(nodes::run(args)),
-        Command::AddNode(args) => operate(add_node::run(args)),
-        Command::RemoveNode(args) => operate(remove_node::run(args)),
-        Command::Scale(args) => operate(scale::run(args)),
-        Command::Logs(args) => operate(logs::run(args)),
+        Command::Status(args) => operate(status::run(&client, args)),
+        Command::Nodes(args) => operate(nodes::run(&client, args)),
+        Command::AddNode(args) => operate(add_node::run(&client, args)),
+        Command::RemoveNode(args) => operate(remove_node::run(&client, args)),
+        Command::Scale(args) => operate(scale::run(&client, args)),
+        Command::Logs(args) => operate(logs::run(&client, args)),
         Command::Demo(args) => operate(demo::run(args)),
     }
 }
@@ -101,6 +107,14 @@ mod tests {
         assert!(matches!(read(&["ostler", "agent", "-port", "9092"]).unwrap().command, Command::Agent(_)));
         assert!(matches!(read(&["ostler", "worker", "--port", "0"]).unwrap().command, Command::Worker(_)));
         assert_eq!(read(&["ostler", "status", "-json"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn the_controller_may_be_named_before_or_behind_the_command() {
+        for args in [&["ostler", "--controller", "http://a:1", "status"][..], &["ostler", "status", "--controller", "http://a:1"]] {
+            assert_eq!(read(args).unwrap().controller.to_string(), "http://a:1");
+        }
+        assert_eq!(read(&["ostler", "status", "--controller", "a:1"]).unwrap_err().exit_code(), 2);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use cluster::node_url::NodeUrl;
 use serde_json::json;
 
-use crate::command::{ControllerArg, json_line, nodes};
+use crate::client::Client;
+use crate::command::{json_line, nodes};
 use crate::{output, view};
 
 /// Register a host, by the URL of its agent.
@@ -16,16 +17,13 @@ pub struct Args {
     /// Take the node from another cluster: what that one runs there is stopped
     #[arg(long)]
     take_over: bool,
-    #[command(flatten)]
-    controller: ControllerArg,
     /// Print the node as JSON
     #[arg(long)]
     json: bool,
 }
 
 /// Runs it.
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = args.controller.client();
+pub async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
     let mut call = json!({ "url": args.url });
     if args.take_over {
         call["take_over"] = json!(true);
@@ -34,5 +32,5 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.json {
         return Ok(output::print_bytes(&json_line(&body))?);
     }
-    Ok(output::print(&nodes::render(&[view::read(&client, &body)?]))?)
+    Ok(output::print(&nodes::render(&[view::read(client, &body)?]))?)
 }

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 
-use crate::command::ControllerArg;
+use crate::client::Client;
 use crate::output;
 use crate::signals::Signals;
 use crate::view::{Replica, Status};
@@ -18,23 +18,20 @@ pub struct Args {
     /// Begin with the last N lines
     #[arg(long, value_name = "N", default_value_t = 100)]
     tail: u32,
-    #[command(flatten)]
-    controller: ControllerArg,
 }
 
 /// Runs it.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     tokio::select! {
         biased;
         () = signals.next() => Ok(()),
-        result = show(args) => result,
+        result = show(client, args) => result,
     }
 }
 
-async fn show(args: Args) -> anyhow::Result<()> {
-    let client = args.controller.client();
-    let status = Status::fetch(&client).await?;
+async fn show(client: &Client, args: Args) -> anyhow::Result<()> {
+    let status = Status::fetch(client).await?;
     let id = &the_one(&status.replicas, &args.replica)?.id;
     let follow = if args.follow { "&follow=true" } else { "" };
     let mut stream = client.open(&format!("/v1/replicas/{id}/logs?tail={}{follow}", args.tail)).await?;

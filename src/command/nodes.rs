@@ -2,30 +2,28 @@
 
 use serde_json::Value;
 
-use crate::command::{ControllerArg, json_line};
+use crate::client::Client;
+use crate::command::json_line;
 use crate::view::{self, Node, Status};
 use crate::{output, table};
 
 /// Show the nodes of the cluster.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    controller: ControllerArg,
     /// Print the nodes as a JSON array
     #[arg(long)]
     json: bool,
 }
 
 /// Runs it.
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = args.controller.client();
+pub async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
     let body = client.get("/status").await?.accepted()?;
     if args.json {
-        let status: Value = view::read(&client, &body)?;
+        let status: Value = view::read(client, &body)?;
         let nodes = status.get("nodes").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
         return Ok(output::print_bytes(&json_line(nodes.to_string().as_bytes()))?);
     }
-    let status: Status = view::read(&client, &body)?;
+    let status: Status = view::read(client, &body)?;
     Ok(output::print(&render(&status.nodes))?)
 }
 

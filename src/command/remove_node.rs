@@ -3,7 +3,8 @@
 use cluster::node_url::NodeUrl;
 use serde_json::json;
 
-use crate::command::{ControllerArg, json_line};
+use crate::client::Client;
+use crate::command::json_line;
 use crate::output;
 
 /// Remove a host, by the URL of its agent. What runs there is replaced elsewhere, then stopped.
@@ -11,16 +12,13 @@ use crate::output;
 pub struct Args {
     /// URL of the agent, as it was added
     url: NodeUrl,
-    #[command(flatten)]
-    controller: ControllerArg,
     /// Print the controller's answer, in JSON
     #[arg(long)]
     json: bool,
 }
 
 /// Runs it.
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = args.controller.client();
+pub async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
     let body = client.post("/remove-node", json!({ "url": args.url }).to_string()).await?.accepted()?;
     if args.json {
         return Ok(output::print_bytes(&json_line(&body))?);

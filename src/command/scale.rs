@@ -3,7 +3,8 @@
 use cluster::app::{AppName, COUNT_MAX};
 use serde_json::json;
 
-use crate::command::{ControllerArg, json_line};
+use crate::client::Client;
+use crate::command::json_line;
 use crate::failure::Usage;
 use crate::output;
 use crate::view::{self, App};
@@ -25,17 +26,14 @@ pub struct Args {
     /// The app
     #[arg(long, value_name = "APP")]
     app: Option<AppName>,
-    #[command(flatten)]
-    controller: ControllerArg,
     /// Print the app as JSON
     #[arg(long)]
     json: bool,
 }
 
 /// Runs it.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
     let (app, count) = meant(&args.words, args.app.clone()).map_err(Usage)?;
-    let client = args.controller.client();
     let mut call = json!({ "count": count });
     if let Some(app) = app {
         call["app"] = json!(app);
@@ -44,7 +42,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.json {
         return Ok(output::print_bytes(&json_line(&body))?);
     }
-    let app: App = view::read(&client, &body)?;
+    let app: App = view::read(client, &body)?;
     let line = format!("{} should have {} (ready now: {})\n", app.name, replicas(app.desired), app.ready);
     Ok(output::print(&line)?)
 }

@@ -1,6 +1,7 @@
 //! `ostler status`: the cluster map.
 
-use crate::command::{ControllerArg, json_line, nodes};
+use crate::client::Client;
+use crate::command::{json_line, nodes};
 use crate::duration::uptime;
 use crate::output;
 use crate::table;
@@ -9,21 +10,18 @@ use crate::view::{self, Status};
 /// Show what should run, what runs, and where.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    controller: ControllerArg,
     /// Print the controller's own JSON
     #[arg(long)]
     json: bool,
 }
 
 /// Runs it.
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = args.controller.client();
+pub async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
     let body = client.get("/status").await?.accepted()?;
     if args.json {
         return Ok(output::print_bytes(&json_line(&body))?);
     }
-    Ok(output::print(&render(&view::read(&client, &body)?))?)
+    Ok(output::print(&render(&view::read(client, &body)?))?)
 }
 
 /// Apps, nodes and replicas, a table each.

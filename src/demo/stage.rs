@@ -9,12 +9,15 @@ use crate::client::Client;
 use crate::demo::child::{Ask, Child};
 use crate::demo::house::House;
 use crate::demo::port;
+use crate::output::printable;
 use crate::role::Role;
 use crate::signals::Signals;
 
 /// How long a role may take to stop when asked, before it is asked again, and then before it is killed.
 const GENTLE: Duration = Duration::from_secs(10);
 const AT_ONCE: Duration = Duration::from_secs(5);
+/// How many lines of each log are shown when something went wrong.
+const LAST_WORDS_MAX: usize = 15;
 
 /// The ports that are wished for; 0 is any.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,6 +120,21 @@ impl<'a> Stage<'a> {
             bail!("the controller has ended ({status}): {}", crate::demo::child::last_line(&controller.log().read()?));
         }
         Ok(endings)
+    }
+
+    /// The end of every log: they go with the directory, and something went wrong.
+    pub fn last_words(&self) -> String {
+        let children = self.agents.iter().flatten().chain(&self.controller);
+        let mut text = String::new();
+        for child in children {
+            let log = child.log().read().unwrap_or_else(|error| error.to_string());
+            let lines: Vec<&str> = log.lines().collect();
+            text.push_str(&format!("\nThe last words of the {}:\n", child.title()));
+            for line in &lines[lines.len().saturating_sub(LAST_WORDS_MAX)..] {
+                text.push_str(&format!("  {}\n", printable(line)));
+            }
+        }
+        text
     }
 
     /// Stops the agents, then the controller. A signal makes it quick.
