@@ -1,1 +1,142 @@
-//! controller
+//! The controller: keeps what is wanted, asks the agents what runs, and tells them what to run; serves the API and the apps.
+//!
+//! [`run`] reads from top to bottom: configuration, listeners, store, epoch, control task, API, gateway, a signal, the end.
+//! Absent from here: decisions, which are the pure core's (`cluster`), and processes, which are the agents'.
+
+mod api;
+mod app_source;
+mod assembly;
+mod clock;
+mod config;
+mod control;
+mod front;
+mod ids;
+mod link;
+mod publication;
+mod signals;
+mod store;
+mod stub;
+#[cfg(test)]
+mod tests;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::stub::Gateway;
+use cluster::{ClusterId, IdSource};
+use gateway::listen::{self, Listen};
+use gateway::{Face, LocalDoor};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Ourselves;
+use crate::assembly::{Given, Lifetimes};
+use crate::ids::UuidSource;
+use crate::link::http1::Http1Dialer;
+use crate::signals::Signals;
+use crate::store::Store;
+use crate::store::redb::RedbStore;
+
+pub use crate::config::Config;
+
+/// How long requests that are under way get when the controller ends.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long tasks get to end after that.
+const JOIN: Duration = Duration::from_secs(2);
+/// How many API connections may wait to be served.
+const DOOR_WAITING_MAX: usize = 128;
+
+/// Why a controller did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The addresses to listen on.
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] stub::Error),
+    /// Signals.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    /// The control task ended by itself.
+    #[error(
+        "the control loop ended by itself, which is a fault in this program: {0}; what runs on the nodes runs on, start the controller again"
+    )]
+    ControlEnded(String),
+}
+
+/// Runs a controller until SIGINT or SIGTERM. What runs on the nodes runs on without it.
+///
+/// # Errors
+/// An [`Error`] of one line, with the path or the port in it.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let mut signals = Signals::listen().map_err(Error::Signals)?;
+    let settings = config.settings()?;
+    let directory = config.data_directory()?;
+    config.listen.check(config.insecure)?;
+
+    let gateway_config = gateway::Config::default();
+    let combined = config.listen.open(gateway_config.threads)?;
+    let apps_only = match config.gateway_listen {
+        Some(address) => Listen::Exactly(address).open(gateway_config.threads)?,
+        None => vec![],
+    };
+    let ourselves = Ourselves::new(addresses(combined.iter().chain(&apps_only)));
+
+    let store: Arc<dyn Store> = Arc::new(open_store(directory).await?);
+    app_source::fill(&*store).await?;
+    let epoch = store.next_epoch(0).await?;
+    tracing::info!("cluster {}, epoch {epoch}", store.cluster());
+
+    let life = Lifetimes::default();
+    let (tasks, end) = (&life.tasks, &life.end);
+    let dialer = Http1Dialer::new(Duration::from_millis(settings.lost_after_ms), tasks.clone(), end.clone());
+    let given = Given { store, dialer: Arc::new(dialer), settings, epoch, ourselves, allow_host: config.allow_host };
+    let parts = assembly::assemble(given, &life);
+    let (door, connections) = LocalDoor::new(DOOR_WAITING_MAX);
+    let doors = combined.into_iter().map(|group| (group, Face::Combined { local: door.clone() }));
+    let doors = doors.chain(apps_only.into_iter().map(|group| (group, Face::Apps))).collect();
+    let gateway = Gateway::start(gateway_config, doors)?;
+
+    let stop = CancellationToken::new();
+    tasks.spawn(api::serve(connections, parts.api.router(), tasks.clone(), end.clone()));
+    let mut front = tasks.spawn(front::hold(gateway, parts.subscriber, parts.handle.events(), stop.clone(), DRAIN));
+    let mut control = tasks.spawn(parts.control.run(end.clone()));
+
+    let outcome = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!("{signal}: ending; what runs on the nodes runs on");
+            Ok(())
+        }
+        ended = &mut control => Err(Error::ControlEnded(ended.err().map_or_else(String::new, |error| error.to_string()))),
+    };
+    life.streams_end.cancel();
+    stop.cancel();
+    tokio::select! {
+        _ = &mut front => {}
+        signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
+    }
+    end.cancel();
+    tasks.close();
+    if tokio::time::timeout(JOIN, tasks.wait()).await.is_err() {
+        tracing::warn!("{} tasks did not end in time", tasks.len());
+    }
+    outcome
+}
+
+fn addresses<'a>(groups: impl Iterator<Item = &'a Vec<TcpListener>>) -> Vec<std::net::SocketAddr> {
+    groups.filter_map(|group| group.first()?.local_addr().ok()).collect()
+}
+
+async fn open_store(directory: PathBuf) -> Result<RedbStore, store::Error> {
+    let path = directory.clone();
+    let opening = tokio::task::spawn_blocking(move || RedbStore::open(&directory, || ClusterId(UuidSource.next_id())));
+    opening.await.unwrap_or_else(|error| Err(store::Error::Write { path, what: error.to_string() }))
+}

@@ -1,0 +1,258 @@
+//! What the API shows. Names are a contract: a field may gain neighbours and never changes.
+
+use cluster::node::NodeState;
+use cluster::status;
+use cluster::wire::ObservedPhase;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The whole cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Status {
+    /// All apps, by name.
+    pub apps: Vec<App>,
+    /// All nodes, in the order in which they were added.
+    pub nodes: Vec<Node>,
+    /// All replicas that are there or are about to be, in the order of their ids.
+    pub replicas: Vec<Replica>,
+}
+
+/// All apps.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Apps {
+    /// By name.
+    pub apps: Vec<App>,
+}
+
+/// All nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Nodes {
+    /// In the order in which they were added.
+    pub nodes: Vec<Node>,
+}
+
+/// All replicas.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Replicas {
+    /// In the order of their ids.
+    pub replicas: Vec<Replica>,
+}
+
+/// An app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct App {
+    /// Its name.
+    #[schema(example = "worker")]
+    pub name: String,
+    /// Grows with every change of how it is run.
+    #[schema(example = 1)]
+    pub revision: u64,
+    /// How many replicas there should be.
+    #[schema(example = 4)]
+    pub desired: u32,
+    /// How many have a process that runs, neither draining nor stopping.
+    #[schema(example = 4)]
+    pub running: u32,
+    /// How many of those get requests.
+    #[schema(example = 4)]
+    pub ready: u32,
+    /// Why what is wanted is not there yet, in sentences.
+    pub waiting: Vec<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Node {
+    /// Minted when it was added.
+    pub id: String,
+    /// Its agent's URL.
+    #[schema(example = "http://localhost:9091")]
+    pub url: String,
+    /// Its name; the URL's host and port until its agent has said one.
+    #[schema(example = "web-1:9091")]
+    pub name: String,
+    /// How it is.
+    pub state: State,
+    /// A sentence that goes with the state, or nothing.
+    pub detail: String,
+    /// How many replicas are there.
+    #[schema(example = 2)]
+    pub replicas: u32,
+}
+
+/// A replica.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Replica {
+    /// Its id, which a restart in place keeps.
+    pub id: String,
+    /// Of which app.
+    #[schema(example = "worker")]
+    pub app: String,
+    /// Of which revision of that app.
+    #[schema(example = 1)]
+    pub revision: u64,
+    /// The URL of its node.
+    #[schema(example = "http://localhost:9091")]
+    pub node: String,
+    /// Where it is in its life.
+    pub state: Phase,
+    /// A sentence, or nothing: why it does not run, its last words.
+    pub detail: String,
+    /// It gets requests.
+    pub ready: bool,
+    /// Its process, while there is one.
+    #[schema(example = 4211)]
+    pub pid: Option<u32>,
+    /// Its port on the loopback address of its host, while there is a process.
+    #[schema(example = 43121)]
+    pub port: Option<u16>,
+    /// How long its process has been running.
+    #[schema(example = 12.4)]
+    pub uptime_seconds: f64,
+    /// How often its process was started again in place.
+    #[schema(example = 0)]
+    pub restarts: u32,
+}
+
+/// How a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = NodeState)]
+pub enum State {
+    /// Not dialled yet, or no report yet.
+    Connecting,
+    /// Its lines arrive.
+    Ready,
+    /// Silent for a moment: last choice for requests, and gets nothing new.
+    Suspect,
+    /// Taken for dead: its replicas are replaced.
+    Lost,
+    /// On its way out: its replicas are replaced before they stop.
+    Draining,
+    /// Went after a goodbye.
+    Left,
+    /// Never answered.
+    Unreachable,
+    /// Listens to another cluster.
+    Foreign,
+    /// Another member by another URL.
+    Duplicate,
+}
+
+/// Where a replica is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ReplicaState)]
+pub enum Phase {
+    /// Its process is being started, or does not accept connections yet.
+    Starting,
+    /// It accepts connections.
+    Running,
+    /// It finishes its requests, and gets no new ones.
+    Draining,
+    /// It was told to end.
+    Stopping,
+    /// Its process ended; the next start waits for its time.
+    Backoff,
+}
+
+/// Which program, and which cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Version {
+    /// The controller's version.
+    #[schema(example = "0.1.0")]
+    pub version: String,
+    /// The cluster's id.
+    pub cluster: String,
+}
+
+/// The controller lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`: the control loop answers.
+    #[schema(example = "ok")]
+    pub status: &'static str,
+}
+
+impl From<status::Status> for Status {
+    fn from(status: status::Status) -> Self {
+        Status {
+            apps: status.apps.into_iter().map(App::from).collect(),
+            nodes: status.nodes.into_iter().map(Node::from).collect(),
+            replicas: status.replicas.into_iter().map(Replica::from).collect(),
+        }
+    }
+}
+
+impl From<status::AppStatus> for App {
+    fn from(app: status::AppStatus) -> Self {
+        App {
+            name: app.name.to_string(),
+            revision: app.revision,
+            desired: app.desired,
+            running: app.running,
+            ready: app.ready,
+            waiting: app.waiting,
+        }
+    }
+}
+
+impl From<status::NodeStatus> for Node {
+    fn from(node: status::NodeStatus) -> Self {
+        Node {
+            id: node.id.to_string(),
+            url: node.url.to_string(),
+            name: node.name,
+            state: node.state.into(),
+            detail: node.detail,
+            replicas: node.replicas,
+        }
+    }
+}
+
+impl From<status::ReplicaStatus> for Replica {
+    fn from(replica: status::ReplicaStatus) -> Self {
+        Replica {
+            id: replica.id.to_string(),
+            app: replica.app.to_string(),
+            revision: replica.revision,
+            node: replica.node.to_string(),
+            state: replica.state.into(),
+            detail: replica.detail,
+            ready: replica.ready,
+            pid: replica.pid,
+            port: replica.port,
+            uptime_seconds: replica.uptime_seconds,
+            restarts: replica.restarts,
+        }
+    }
+}
+
+impl From<NodeState> for State {
+    fn from(state: NodeState) -> Self {
+        match state {
+            NodeState::Connecting => State::Connecting,
+            NodeState::Ready => State::Ready,
+            NodeState::Suspect => State::Suspect,
+            NodeState::Lost => State::Lost,
+            NodeState::Draining => State::Draining,
+            NodeState::Left => State::Left,
+            NodeState::Unreachable => State::Unreachable,
+            NodeState::Foreign => State::Foreign,
+            NodeState::Duplicate => State::Duplicate,
+        }
+    }
+}
+
+impl From<ObservedPhase> for Phase {
+    fn from(phase: ObservedPhase) -> Self {
+        match phase {
+            ObservedPhase::Starting => Phase::Starting,
+            ObservedPhase::Running => Phase::Running,
+            ObservedPhase::Draining => Phase::Draining,
+            // One that has stopped leaves the list; until then it is on its way.
+            ObservedPhase::Stopping | ObservedPhase::Stopped => Phase::Stopping,
+            ObservedPhase::Backoff => Phase::Backoff,
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The control task: the one owner of the cluster's state.
+//!
+//! API, links and gateway talk to it through one bounded queue. It takes in all that is queued, decides once, and hands what
+//! follows to those who carry it out; it waits for none of them, so that nothing they do can stop it. Absent from here: what
+//! is decided. That is the pure core's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::event::{Effects, Event};
+use cluster::node::NodeState;
+use cluster::status::{NodeStatus, Status};
+use cluster::{ClusterState, NodeId, ReplicaId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::ids::UuidSource;
+use crate::link::Link;
+use crate::link::links::Links;
+use crate::publication::Publisher;
+use crate::store::{self, Change, Desired, Store};
+
+/// How many messages may wait for the control task.
+const QUEUE: usize = 4096;
+/// How many messages are taken in before the next decision.
+const BATCH: usize = 1024;
+/// How long an API call waits for the control task.
+const ANSWER: Duration = Duration::from_secs(2);
+/// How long the first dial of a node may take before add-node answers without it.
+const SETTLE: Duration = Duration::from_secs(1);
+/// The name under which the gateway acknowledges routing tables.
+pub const GATEWAY: &str = "gateway";
+/// After a failed write to the store, the next try waits.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// What is said to the control task.
+pub enum Message {
+    /// Something happened.
+    Event(Box<Event>),
+    /// How is everything?
+    Status(oneshot::Sender<Status>),
+    /// How is this node, once its first dial has ended? `None`: there is no such node.
+    Settled(NodeId, oneshot::Sender<Option<NodeStatus>>),
+    /// How is the node of this replica reached?
+    LinkOf(ReplicaId, oneshot::Sender<Option<Arc<dyn Link>>>),
+    /// A write to the store, asked for by an earlier decision, has ended.
+    Stored(StoreWork),
+}
+
+impl From<Event> for Message {
+    fn from(event: Event) -> Self {
+        Message::Event(Box::new(event))
+    }
+}
+
+/// A write to the store that a decision asked for.
+#[derive(Clone, Debug)]
+pub enum StoreWork {
+    /// Raise the epoch.
+    Epoch,
+    /// Delete members.
+    Forget(Vec<NodeId>),
+}
+
+/// The control task did not answer in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the control loop does not answer; try again in a second, and look at the controller's log if this goes on")]
+pub struct Silent;
+
+/// How the API talks to the control task.
+#[derive(Clone)]
+pub struct ControlHandle {
+    queue: mpsc::Sender<Message>,
+}
+
+impl ControlHandle {
+    /// The queue, for those who report events.
+    #[must_use]
+    pub fn events(&self) -> mpsc::Sender<Message> {
+        self.queue.clone()
+    }
+
+    async fn ask<T>(&self, within: Duration, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Silent> {
+        let (reply, answer) = oneshot::channel();
+        let call = async {
+            self.queue.send(question(reply)).await.map_err(|_| Silent)?;
+            answer.await.map_err(|_| Silent)
+        };
+        tokio::time::timeout(within, call).await.map_err(|_| Silent)?
+    }
+
+    /// How everything is, with all that the store acknowledged before this call.
+    ///
+    /// # Errors
+    /// [`Silent`].
+    pub async fn status(&self) -> Result<Status, Silent> {
+        self.ask(ANSWER, Message::Status).await
+    }
+
+    /// How a node is, once its first dial has ended or a second has passed. `None`: there is no such node.
+    ///
+    /// # Errors
+    /// [`Silent`].
+    pub async fn settled(&self, node: NodeId) -> Result<Option<NodeStatus>, Silent> {
+        self.ask(ANSWER + SETTLE, |reply| Message::Settled(node, reply)).await
+    }
+
+    /// The link to the node on which a replica is. `None`: there is no such replica.
+    ///
+    /// # Errors
+    /// [`Silent`].
+    pub async fn link_of(&self, replica: ReplicaId) -> Result<Option<Arc<dyn Link>>, Silent> {
+        self.ask(ANSWER, |reply| Message::LinkOf(replica, reply)).await
+    }
+}
+
+/// The queue to a control task that is yet to be made.
+#[must_use]
+pub fn queue() -> (ControlHandle, mpsc::Receiver<Message>) {
+    let (queue, inbox) = mpsc::channel(QUEUE);
+    (ControlHandle { queue }, inbox)
+}
+
+/// The control task.
+pub struct Control {
+    /// The cluster's state.
+    pub state: ClusterState,
+    /// Where it is kept what is wanted.
+    pub store: Arc<dyn Store>,
+    /// The links to the nodes.
+    pub links: Links,
+    /// Where routing tables go.
+    pub publisher: Publisher,
+    /// What is said to it.
+    pub inbox: mpsc::Receiver<Message>,
+    /// The way to its own inbox, for the writes to the store that it asks for.
+    pub handle: ControlHandle,
+    /// The tasks of those writes.
+    pub tasks: TaskTracker,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What is put off until the next decision is carried out.
+#[derive(Default)]
+struct Pending {
+    status: Vec<oneshot::Sender<Status>>,
+    settled: Vec<(NodeId, Instant, oneshot::Sender<Option<NodeStatus>>)>,
+    epoch: bool,
+    forgetting: BTreeSet<NodeId>,
+}
+
+impl Control {
+    /// Runs until `end`.
+    pub async fn run(mut self, end: CancellationToken) {
+        let mut desired = self.store.watch();
+        desired.mark_changed();
+        let mut pending = Pending::default();
+        let period = Duration::from_millis(self.state.settings.tick_ms);
+        let mut tick_at = Instant::now() + period;
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = end.cancelled() => return,
+                message = self.inbox.recv() => message,
+                _ = desired.changed() => None,
+                () = tokio::time::sleep_until(tick_at) => None,
+            };
+            if let Some(message) = first {
+                self.take(message, &mut pending);
+            }
+            for _ in 1..BATCH {
+                let Ok(message) = self.inbox.try_recv() else { break };
+                self.take(message, &mut pending);
+            }
+            // Behind the messages: whoever wrote to the store before they asked sees what they wrote.
+            self.read_store(&mut desired);
+            // Behind all other input, and before the decision: after a sleep, nobody is judged by the silence of the sleeper.
+            if Instant::now() >= tick_at {
+                self.state.observe(Event::Tick, self.clock.now());
+                tick_at = Instant::now() + period;
+            }
+            let effects = self.state.decide(self.clock.now(), &mut UuidSource);
+            self.carry_out(effects, &mut pending);
+            self.answer(&mut pending);
+        }
+    }
+
+    fn take(&mut self, message: Message, pending: &mut Pending) {
+        match message {
+            Message::Event(event) => self.state.observe(*event, self.clock.now()),
+            Message::Status(reply) => pending.status.push(reply),
+            Message::Settled(node, reply) => {
+                self.links.dial_now(node);
+                pending.settled.push((node, Instant::now() + SETTLE, reply));
+            }
+            Message::LinkOf(replica, reply) => {
+                let _ = reply.send(self.link_of(replica));
+            }
+            Message::Stored(StoreWork::Epoch) => pending.epoch = false,
+            Message::Stored(StoreWork::Forget(members)) => pending.forgetting.retain(|member| !members.contains(member)),
+        }
+    }
+
+    fn link_of(&self, replica: ReplicaId) -> Option<Arc<dyn Link>> {
+        let seen = self.state.nodes.values().find(|node| node.observed.contains_key(&replica)).map(|node| node.member.id);
+        let node = seen.or_else(|| self.state.slots.get(&replica).map(|slot| slot.node))?;
+        self.links.get(node)
+    }
+
+    fn read_store(&mut self, desired: &mut watch::Receiver<Arc<Desired>>) {
+        if desired.has_changed().unwrap_or(false) {
+            let wanted = Arc::clone(&desired.borrow_and_update());
+            let apps = wanted.apps.values().cloned().collect();
+            let members = wanted.members.values().cloned().collect();
+            self.state.observe(Event::Desired { apps, members }, self.clock.now());
+            self.links.follow(&wanted.members);
+        }
+    }
+
+    fn carry_out(&mut self, effects: Effects, pending: &mut Pending) {
+        for story in effects.story {
+            if story.warn {
+                tracing::warn!("{}", story.text);
+            } else {
+                tracing::info!("{}", story.text);
+            }
+        }
+        for (node, assignment) in effects.assignments {
+            self.links.assign(node, assignment);
+        }
+        let gone = |node: NodeId| self.state.nodes.get(&node).is_none_or(cluster::node::Node::is_gone);
+        self.publisher.publish(effects.routes, self.state.acks.get(GATEWAY), gone);
+        if let Some(at_least) = effects.raise_epoch_at_least
+            && !pending.epoch
+        {
+            pending.epoch = true;
+            let (store, queue) = (Arc::clone(&self.store), self.handle.events());
+            self.tasks.spawn(raise_epoch(store, at_least, queue));
+        }
+        let forget: Vec<NodeId> = effects.forget.into_iter().filter(|node| pending.forgetting.insert(*node)).collect();
+        if !forget.is_empty() {
+            let (store, queue) = (Arc::clone(&self.store), self.handle.events());
+            self.tasks.spawn(forget_members(store, forget, queue));
+        }
+    }
+
+    fn answer(&self, pending: &mut Pending) {
+        if !pending.status.is_empty() {
+            let status = self.state.status(self.clock.now());
+            for reply in pending.status.drain(..) {
+                let _ = reply.send(status.clone());
+            }
+        }
+        if pending.settled.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let waiting = std::mem::take(&mut pending.settled);
+        for (node, until, reply) in waiting {
+            let status = self.state.node_status(node, now);
+            let is_settled = status.as_ref().is_none_or(|node| node.state != NodeState::Connecting);
+            if is_settled || Instant::now() >= until {
+                let _ = reply.send(status);
+            } else {
+                pending.settled.push((node, until, reply));
+            }
+        }
+    }
+}
+
+async fn raise_epoch(store: Arc<dyn Store>, at_least: u64, queue: mpsc::Sender<Message>) {
+    match store.next_epoch(at_least).await {
+        Ok(epoch) => {
+            let _ = queue.send(Event::EpochRaised(epoch).into()).await;
+        }
+        Err(error) => {
+            tracing::error!("nothing can be assigned: the epoch cannot be raised: {error}");
+            tokio::time::sleep(STORE_RETRY).await;
+        }
+    }
+    let _ = queue.send(Message::Stored(StoreWork::Epoch)).await;
+}
+
+async fn forget_members(store: Arc<dyn Store>, members: Vec<NodeId>, queue: mpsc::Sender<Message>) {
+    let outcome = store::update(&*store, |desired| {
+        // One that was added again in the meantime stays.
+        let is_tombstone = |id: &&NodeId| desired.members.get(id).is_some_and(|member| member.removed);
+        let delete_members = members.iter().filter(is_tombstone).copied().collect();
+        Ok::<_, store::Error>((Change { delete_members, ..Change::default() }, ()))
+    });
+    if let Err(error) = outcome.await {
+        tracing::error!("removed nodes cannot be forgotten: {error}");
+        tokio::time::sleep(STORE_RETRY).await;
+    }
+    let _ = queue.send(Message::Stored(StoreWork::Forget(members))).await;
+}
