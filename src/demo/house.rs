@@ -20,6 +20,10 @@ const SWEEP: Duration = Duration::from_secs(10);
 const TRIES: u32 = 20;
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
+/// Windows: Ctrl+C is not passed on to the new process (CreateProcess, process creation flags).
+#[cfg(windows)]
+const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+
 /// The directory.
 pub struct House {
     dir: PathBuf,
@@ -82,6 +86,8 @@ fn own_program(program: &Path) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(program);
     #[cfg(unix)]
     command.process_group(0).arg0("ostler");
+    #[cfg(windows)]
+    command.creation_flags(CREATE_NEW_PROCESS_GROUP);
     command
 }
 
