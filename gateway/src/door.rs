@@ -61,7 +61,9 @@ mod tests {
 
     #[test]
     fn few_paths_are_the_controllers_own_byte_for_byte() {
-        for path in ["/add-node", "/remove-node", "/scale", "/status", "/healthz", "/metrics", "/ui", "/ui/", "/ui/a.js", "/v1", "/v1/", "/v1/x"] {
+        for path in
+            ["/add-node", "/remove-node", "/scale", "/status", "/healthz", "/metrics", "/ui", "/ui/", "/ui/a.js", "/v1", "/v1/", "/v1/x"]
+        {
             assert!(is_reserved(path), "{path}");
         }
         for path in ["/", "/status/", "/Status", "/scale/", "/v1x", "/v2", "/uix", "//status", "/%73tatus", "/./status", "", "*"] {

@@ -1,11 +1,37 @@
 //! The data plane: HTTP in, a replica picked, HTTP on.
 //!
-//! It knows a routing table and nothing else, and asks nobody anything while it serves a request. Absent from here: what
-//! should run, what does run, the API (which is reached through a [`LocalDoor`]), TLS.
+//! One thread per core ([`Gateway`]), each with its own listeners, its own upstream connections and its own copy of the routing table:
+//! no request crosses threads, and none waits for a lock. A request that a replica did not get is sent to another one.
+//!
+//! Absent from here: what should run and what does run (a [`cluster::route::RoutingTable`] says where to send requests, and nobody is
+//! asked anything while one is served), the API (which is reached through a [`LocalDoor`]), TLS.
 
+mod ack;
+mod answer;
+mod client;
+mod clock;
 mod config;
+mod connect;
+mod core;
 mod door;
+mod downstream;
+mod fields;
+mod forward;
+mod gateway;
+mod hold;
+mod inbox;
+mod kept;
+mod link;
 pub mod listen;
+mod outbound;
+mod pipe;
+mod problem;
+mod registry;
+mod replica;
+mod stream;
+mod table;
+mod thread;
 
 pub use config::{Config, Limits};
 pub use door::{Face, LocalConnection, LocalDoor, is_reserved};
+pub use gateway::{Error, Gateway};

@@ -1,0 +1,272 @@
+//! One client connection as the sweep and a shutdown see it: what it waits for, until when, and what it is told to do.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use http::HeaderValue;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::clock::{Clock, NEVER};
+use crate::config::Limits;
+use crate::core::Core;
+use crate::pipe::Tunnel;
+
+/// What a client connection is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Between requests.
+    Idle,
+    /// The head of a request is coming.
+    Head,
+    /// A request is being served; nothing is waited for from the client.
+    Busy,
+    /// The body of a request is waited for.
+    Body,
+    /// An answer is going out.
+    Answer,
+    /// It carries bytes of another protocol.
+    Tunnel,
+    /// We have ended it; what the client still says is read and dropped.
+    Linger,
+}
+
+/// What a client connection is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Go on.
+    Serve,
+    /// End after the request that is being served.
+    Finish,
+    /// End now.
+    Cut,
+}
+
+/// The state of a client connection, shared by its task, its requests and the sweep.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    /// The address that it came to.
+    pub(crate) local: SocketAddr,
+    /// What `X-Forwarded-For` says of it.
+    pub(crate) forwarded_for: HeaderValue,
+    phase: Cell<Phase>,
+    deadline: Cell<u64>,
+    order: Cell<Order>,
+    waker: RefCell<Option<Waker>>,
+    /// The current request is of HTTP/1.0: its answer may end with the connection.
+    is_http10: Cell<bool>,
+    is_cut_short: Cell<bool>,
+    tunnel: RefCell<Option<Tunnel>>,
+    clock: Rc<Clock>,
+    limits: Rc<Limits>,
+}
+
+impl Client {
+    pub(crate) fn new(core: &Core, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
+        let address = peer.ip().to_canonical().to_string();
+        Rc::new(Client {
+            peer,
+            local,
+            // An address is always a field value.
+            forwarded_for: HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("unknown")),
+            phase: Cell::new(Phase::Idle),
+            deadline: Cell::new(core.clock.after_ms(core.limits.client_idle_ms)),
+            order: Cell::new(Order::Serve),
+            waker: RefCell::new(None),
+            is_http10: Cell::new(false),
+            is_cut_short: Cell::new(false),
+            tunnel: RefCell::new(None),
+            clock: Rc::clone(&core.clock),
+            limits: Rc::clone(&core.limits),
+        })
+    }
+
+    fn enter(&self, phase: Phase) {
+        let wait_ms = match phase {
+            Phase::Busy => None,
+            Phase::Idle => Some(self.limits.client_idle_ms),
+            Phase::Head => Some(self.limits.head_ms),
+            Phase::Body | Phase::Answer => Some(self.limits.body_idle_ms),
+            Phase::Tunnel => Some(self.limits.tunnel_idle_ms),
+            Phase::Linger => Some(1_000),
+        };
+        self.phase.set(phase);
+        self.deadline.set(wait_ms.map_or(NEVER, |ms| self.clock.after_ms(ms)));
+    }
+
+    /// A request has come.
+    pub(crate) fn begin_request(&self, version: http::Version) {
+        self.is_http10.set(version == http::Version::HTTP_10);
+        self.enter(Phase::Busy);
+    }
+
+    /// More of the request's body is waited for.
+    pub(crate) fn await_body(&self) {
+        if self.phase.get() == Phase::Busy {
+            self.enter(Phase::Body);
+        }
+    }
+
+    /// More of the request's body has come.
+    pub(crate) fn got_body(&self) {
+        match self.phase.get() {
+            Phase::Body => self.enter(Phase::Busy),
+            Phase::Answer => self.enter(Phase::Answer),
+            _ => {}
+        }
+    }
+
+    /// The answer begins.
+    pub(crate) fn begin_answer(&self) {
+        self.enter(Phase::Answer);
+    }
+
+    /// The answer moves on.
+    pub(crate) fn got_answer(&self) {
+        if self.phase.get() == Phase::Answer {
+            self.enter(Phase::Answer);
+        }
+    }
+
+    /// The answer is given entirely.
+    pub(crate) fn end_answer(&self) {
+        if self.phase.get() == Phase::Answer {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// The answer broke off.
+    pub(crate) fn cut_answer(&self) {
+        self.is_cut_short.set(true);
+    }
+
+    /// What is left to do is to hear the client out.
+    pub(crate) fn begin_linger(&self) {
+        self.enter(Phase::Linger);
+    }
+
+    /// Once the answer (101) is out, the connection belongs to `tunnel`.
+    pub(crate) fn give_tunnel(&self, tunnel: Tunnel) {
+        self.tunnel.replace(Some(tunnel));
+    }
+
+    /// The tunnel that the connection became.
+    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
+        let tunnel = self.tunnel.take();
+        if tunnel.is_some() {
+            self.enter(Phase::Tunnel);
+        }
+        tunnel
+    }
+
+    /// What the connection is to do. Its task is woken when that changes.
+    pub(crate) fn order(&self, cx: &Context<'_>) -> Order {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.order.get()
+    }
+
+    /// Tells the connection what to do.
+    pub(crate) fn tell(&self, order: Order) {
+        self.order.set(order);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ends a connection whose deadline has come.
+    pub(crate) fn sweep(&self) {
+        if self.clock.has_come(self.deadline.get()) && self.order.get() != Order::Cut {
+            tracing::debug!(peer = %self.peer, phase = ?self.phase.get(), "a client connection stood still for too long");
+            self.tell(Order::Cut);
+        }
+    }
+
+    fn did_read(&self, count: usize) {
+        if count > 0 {
+            match self.phase.get() {
+                Phase::Idle => self.enter(Phase::Head),
+                Phase::Tunnel => self.enter(Phase::Tunnel),
+                _ => {}
+            }
+        }
+    }
+
+    fn did_write(&self, count: usize) {
+        let phase = self.phase.get();
+        if count > 0 && matches!(phase, Phase::Idle | Phase::Answer | Phase::Tunnel) {
+            self.enter(phase);
+        }
+    }
+}
+
+/// The bytes of a client connection, observed.
+#[derive(Debug)]
+pub(crate) struct ClientIo {
+    tcp: TcpStream,
+    client: Rc<Client>,
+}
+
+impl ClientIo {
+    pub(crate) fn new(tcp: TcpStream, client: Rc<Client>) -> Self {
+        ClientIo { tcp, client }
+    }
+}
+
+impl Drop for ClientIo {
+    fn drop(&mut self) {
+        let is_unfinished = self.client.is_cut_short.get() || self.client.phase.get() == Phase::Answer;
+        if is_unfinished && self.client.is_http10.get() {
+            // Where the end of the connection is the end of the answer, an orderly end would say that all is there.
+            if let Err(error) = self.tcp.set_zero_linger() {
+                tracing::debug!(%error, "a broken answer could not be reset");
+            }
+        }
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        self.client.did_read(buf.filled().len() - before);
+        polled
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.client.did_write(count);
+        }
+        polled
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.client.did_write(count);
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,106 @@
+//! What one gateway thread holds: its table, its connections, its clock. None of it leaves the thread.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use cluster::route::RouteKey;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+use crate::ack::ThreadAck;
+use crate::client::{Client, Order};
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::downstream;
+use crate::inbox::Published;
+use crate::link::Link;
+use crate::registry::Registry;
+use crate::replica::Replica;
+use crate::table::Table;
+
+/// One thread's part of the gateway.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) limits: Rc<Limits>,
+    pub(crate) clock: Rc<Clock>,
+    pub(crate) http_client: hyper::client::conn::http1::Builder,
+    pub(crate) http_server: hyper::server::conn::http1::Builder,
+    pub(crate) clients: Rc<Registry<Client>>,
+    pub(crate) links: Rc<Registry<Link>>,
+    /// The tasks of all client and upstream connections.
+    pub(crate) tasks: TaskTracker,
+    /// How many requests wait for a replica, over all threads.
+    pub(crate) held: Arc<AtomicUsize>,
+    /// Notified when the table has changed.
+    pub(crate) table_changed: Notify,
+    table: RefCell<Rc<Table>>,
+    /// Replicas that left the table and still have requests in flight.
+    retired: RefCell<Vec<Rc<Replica>>>,
+    ack: Arc<ThreadAck>,
+}
+
+impl Core {
+    pub(crate) fn new(limits: &Limits, held: Arc<AtomicUsize>, ack: Arc<ThreadAck>) -> Rc<Self> {
+        let mut http_client = hyper::client::conn::http1::Builder::new();
+        http_client.max_headers(limits.head_fields_max);
+        http_client.max_header_size(limits.head_bytes_max);
+        http_client.max_buf_size(downstream::buffer_bytes(limits));
+        Rc::new(Core {
+            limits: Rc::new(limits.clone()),
+            clock: Rc::new(Clock::new(limits)),
+            http_client,
+            http_server: downstream::settings(limits),
+            clients: Registry::new(),
+            links: Registry::new(),
+            tasks: TaskTracker::new(),
+            held,
+            table_changed: Notify::new(),
+            table: RefCell::default(),
+            retired: RefCell::default(),
+            ack,
+        })
+    }
+
+    /// The table to work by.
+    pub(crate) fn table(&self) -> Rc<Table> {
+        Rc::clone(&self.table.borrow())
+    }
+
+    /// Works by `published` from now on, and acknowledges it.
+    pub(crate) fn apply(&self, published: &Published) {
+        let before = self.table();
+        let (table, retired) = Table::build(published, &before, &self.retired.borrow(), &self.ack);
+        let version = table.version();
+        let in_flight: BTreeMap<RouteKey, u64> = retired.iter().map(|replica| (replica.key, replica.in_flight())).collect();
+        self.table.replace(Rc::new(table));
+        self.retired.replace(retired);
+        self.ack.acknowledge(version, in_flight);
+        self.table_changed.notify_waiters();
+    }
+
+    /// These replicas were lost with their node: what waits on them for a first byte and may be sent again is let go.
+    pub(crate) fn abandon(&self, keys: &BTreeSet<RouteKey>) {
+        self.links.for_each(|link| {
+            if link.replica().is_some_and(|key| keys.contains(&key)) {
+                link.abandon();
+            }
+        });
+    }
+
+    /// Keeps all deadlines. Called once a tick.
+    pub(crate) fn sweep(&self) {
+        self.clock.advance();
+        self.clients.for_each(|client| client.sweep());
+        self.links.for_each(|link| link.sweep());
+        self.table().replicas().for_each(|replica| replica.sweep());
+        self.retired.borrow_mut().retain(|replica| replica.in_flight() > 0);
+    }
+
+    /// Tells all client connections.
+    pub(crate) fn tell_all(&self, order: Order) {
+        self.clients.for_each(|client| client.tell(order));
+    }
+}

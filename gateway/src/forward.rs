@@ -1,0 +1,226 @@
+//! One request from its head to the head of its answer: a replica is picked, and another one where that is safe.
+//!
+//! Safe means: no byte of the request was written; or it was, no byte came back, its method is idempotent and its body was kept. All
+//! else is answered by a problem that says what is known.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use cluster::route::RouteKey;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::answer::{AnswerBody, Passing};
+use crate::client::Client;
+use crate::connect;
+use crate::core::Core;
+use crate::door::{Face, LocalConnection, LocalDoor, is_reserved};
+use crate::downstream::ClientBody;
+use crate::fields;
+use crate::hold::Hold;
+use crate::link::{Failure, Lease, Upgraded};
+use crate::outbound::Outbound;
+use crate::pipe::Tunnel;
+use crate::problem::Problem;
+use crate::replica::{InFlight, Replica};
+use crate::stream::Stream;
+use crate::table::App;
+
+/// How often a request that was sent and got no byte back may be sent again.
+const REPLAYS_MAX: u32 = 2;
+/// The bytes under way to the API server, in each direction of one connection.
+const LOCAL_BYTES_MAX: usize = 64 * 1024;
+
+/// Answers one request.
+pub(crate) async fn answer(core: &Rc<Core>, face: &Face, request: Request<ClientBody>, client: &Rc<Client>) -> Response<AnswerBody> {
+    let answered = match Outbound::new(request, client) {
+        Ok(outbound) => match face {
+            Face::Combined { local } if is_reserved(outbound.path()) => to_api(core, local, outbound, client).await,
+            _ => to_app(core, outbound, client).await,
+        },
+        Err(problem) => Err(problem),
+    };
+    answered.unwrap_or_else(|problem| problem.into_answer(client))
+}
+
+/// Sends a request to a replica of its app.
+async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Result<Response<AnswerBody>, Problem> {
+    let mut tried: Vec<RouteKey> = Vec::new();
+    let mut again: Option<Rc<Replica>> = None;
+    let mut replays = 0;
+    let mut hold: Option<Hold> = None;
+    loop {
+        // From here until the request is counted in flight nothing is awaited: so an acknowledged table is exact.
+        let table = core.table();
+        let Some(app) = table.app_for(outbound.host(), outbound.path()) else {
+            return Err(if table.is_empty() {
+                Problem::passing("no app is known here yet")
+            } else {
+                Problem::new(StatusCode::NOT_FOUND, format!("no app serves {} on {}", outbound.path(), outbound.host()))
+            });
+        };
+        let same = again.take().filter(|replica| !replica.is_retired());
+        let must_be_new = same.is_some();
+        let Some(replica) = same.or_else(|| app.pick(&tried)) else {
+            wait_for_replica(core, app, &mut hold, !tried.is_empty()).await?;
+            continue;
+        };
+        let in_flight = InFlight::new(Rc::clone(&replica));
+        hold = None;
+
+        let idle = if must_be_new { None } else { replica.take_idle(outbound.is_idempotent) };
+        let mut lease = match idle {
+            Some(lease) => lease,
+            None => match connect::open(core, &replica).await {
+                Ok(lease) => lease,
+                Err(error) => {
+                    tracing::debug!(%error, "a replica was passed over");
+                    tried.push(replica.key);
+                    continue;
+                }
+            },
+        };
+        let failure = match send(&mut lease, &outbound).await {
+            Ok((response, upgrade)) => return pass_on(response, lease, Some(in_flight), upgrade, &outbound, client).await,
+            Err(failure) => failure,
+        };
+        if outbound.body.has_failed() {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "the body of the request broke off"));
+        }
+        let may_replay = outbound.is_idempotent && outbound.body.can_replay() && replays < REPLAYS_MAX;
+        match failure {
+            Failure::Unsent => {}
+            Failure::Unanswered if may_replay => replays += 1,
+            Failure::Unanswered | Failure::Broken | Failure::Late => return Err(no_answer(core, failure, &replica, &outbound, replays)),
+        }
+        if lease.is_reused {
+            // It may have been the connection that was at its end, not the replica.
+            again = Some(replica);
+        } else {
+            tried.push(replica.key);
+        }
+    }
+}
+
+/// Waits until the table has changed, where that may help.
+async fn wait_for_replica(core: &Core, app: &App, hold: &mut Option<Hold>, has_tried: bool) -> Result<(), Problem> {
+    let name = &app.name;
+    if app.desired == 0 {
+        let named = if *name == cluster::app::AppName::builtin() { String::new() } else { format!("\"app\": \"{name}\", ") };
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("app {name} is scaled to 0; start it with: curl -X POST http://localhost:8000/scale -d '{{{named}\"count\": 1}}'"),
+        ));
+    }
+    if hold.is_none() {
+        *hold = Hold::enter(core);
+    }
+    let Some(hold) = hold else {
+        let max = core.limits.hold_max;
+        return Err(Problem::passing(format!("no replica of app {name} is ready, and {max} requests wait for one already; try again")));
+    };
+    if hold.next_table(core).await {
+        return Ok(());
+    }
+    let waited_ms = core.limits.hold_ms;
+    let state = if has_tried { "could be reached" } else { "became ready" };
+    Err(Problem::passing(format!("no replica of app {name} {state} within {waited_ms} ms; see GET /status, and try again")))
+}
+
+/// What is told of a request that was sent and is not sent again.
+fn no_answer(core: &Core, failure: Failure, replica: &Replica, outbound: &Outbound, replays: u32) -> Problem {
+    let id = replica.key.replica;
+    let method = outbound.method();
+    match failure {
+        Failure::Late => Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("replica {id} has the request and sent no answer within {} ms; it may still carry it out", core.limits.first_byte_ms),
+        ),
+        Failure::Broken => {
+            Problem::new(StatusCode::BAD_GATEWAY, format!("what replica {id} sent is no answer of HTTP/1.1, or broke off in its head"))
+        }
+        Failure::Unsent | Failure::Unanswered if !outbound.is_idempotent => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "replica {id} got the request and ended the connection without an answer; it may have carried it out, and a {method} is not sent twice"
+            ),
+        ),
+        Failure::Unsent | Failure::Unanswered if !outbound.body.can_replay() => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "replica {id} got the request and ended the connection without an answer; its body was too large to be kept and sent again"
+            ),
+        ),
+        Failure::Unsent | Failure::Unanswered => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format!("the request was sent {} times, and each replica ended the connection without an answer", replays + 1),
+        ),
+    }
+}
+
+/// Sends a request to the API server of this process.
+async fn to_api(core: &Rc<Core>, door: &LocalDoor, outbound: Outbound, client: &Rc<Client>) -> Result<Response<AnswerBody>, Problem> {
+    let busy = || Problem::passing("the controller's API does not take requests now; try again");
+    let (ours, theirs) = tokio::io::duplex(LOCAL_BYTES_MAX);
+    let entering = door.enter(LocalConnection { stream: theirs, peer: client.peer });
+    if timeout(Duration::from_millis(core.limits.connect_ms), entering).await != Ok(true) {
+        return Err(busy());
+    }
+    let mut lease = Lease::open(core, Stream::Local(ours), None).await.map_err(|_| busy())?;
+    match send(&mut lease, &outbound).await {
+        Ok((response, upgrade)) => pass_on(response, lease, None, upgrade, &outbound, client).await,
+        Err(_) if outbound.body.has_failed() => Err(Problem::new(StatusCode::BAD_REQUEST, "the body of the request broke off")),
+        Err(Failure::Unsent) => Err(busy()),
+        Err(Failure::Late) => Err(Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("the controller's API sent no answer within {} ms", core.limits.first_byte_ms),
+        )),
+        Err(Failure::Unanswered | Failure::Broken) => {
+            Err(Problem::new(StatusCode::BAD_GATEWAY, "the controller's API ended the connection without an answer"))
+        }
+    }
+}
+
+type Sent = (Response<Incoming>, Option<oneshot::Receiver<Upgraded>>);
+
+async fn send(lease: &mut Lease, outbound: &Outbound) -> Result<Sent, Failure> {
+    let upgrade = outbound.upgrade.as_ref().map(|_| lease.expect_upgrade());
+    let is_movable = outbound.is_idempotent && outbound.body.is_empty();
+    let body = outbound.body.attempt(lease.link(), outbound.is_idempotent);
+    let response = lease.send(outbound.attempt(body), is_movable).await?;
+    Ok((response, upgrade))
+}
+
+/// Makes a replica's answer ours.
+async fn pass_on(
+    response: Response<Incoming>,
+    lease: Lease,
+    in_flight: Option<InFlight>,
+    upgrade: Option<oneshot::Receiver<Upgraded>>,
+    outbound: &Outbound,
+    client: &Rc<Client>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let (mut head, incoming) = response.into_parts();
+    let stripped = fields::strip_answer(&mut head.headers);
+    head.version = Version::HTTP_11;
+    let bad = |detail: &str| Problem::new(StatusCode::BAD_GATEWAY, detail);
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(upgrade) = upgrade else {
+            return Err(bad("the replica changed to another protocol without being asked"));
+        };
+        // The connection's task hands it over as soon as it runs; a second is for ever.
+        let Ok(Ok(upstream)) = timeout(Duration::from_secs(1), upgrade).await else {
+            return Err(bad("the replica ended the connection when it had changed to another protocol"));
+        };
+        fields::add_hop(&mut head.headers, &stripped);
+        client.give_tunnel(Tunnel { upstream, in_flight });
+        return Ok(Response::from_parts(head, AnswerBody::whole(bytes::Bytes::new(), client)));
+    }
+    if stripped.is_coded {
+        return Err(bad("the replica's answer has a transfer coding other than chunked"));
+    }
+    let passing = Passing { incoming, lease, in_flight, request_body: outbound.body.clone() };
+    Ok(Response::from_parts(head, AnswerBody::passing(passing, client)))
+}

@@ -1,0 +1,171 @@
+//! The handle of a running gateway.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cluster::app::AppName;
+use cluster::route::{RouteAck, RouteKey, RoutingTable};
+use tokio::sync::Notify;
+
+use crate::ack::{self, ThreadAck};
+use crate::config::Config;
+use crate::core::Core;
+use crate::door::Face;
+use crate::inbox::{Inbox, Published};
+use crate::thread;
+
+/// How long a thread may take to start.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The doors do not fit the threads.
+    #[error("the gateway has {threads} threads, and a door has {listeners} listeners: each door needs one for each thread")]
+    Doors {
+        /// Threads.
+        threads: usize,
+        /// Listeners of the door.
+        listeners: usize,
+    },
+    /// A thread could not be started, or cannot serve.
+    #[error("cannot start thread {number} of the gateway: {source}")]
+    Thread {
+        /// Which one.
+        number: usize,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A running gateway: one thread per core, each with listeners, upstream connections and a routing table of its own.
+///
+/// Dropped without [`Gateway::shutdown`] it cuts its connections and joins its threads.
+#[derive(Debug)]
+pub struct Gateway {
+    threads: Vec<Thread>,
+    /// The turn counters of the apps. Locked by [`Gateway::publish`] alone.
+    turns: Mutex<BTreeMap<AppName, Arc<AtomicUsize>>>,
+    ack_changed: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    inbox: Arc<Inbox>,
+    ack: Arc<ThreadAck>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts the threads, and returns when all of them serve. Each door has one listener per thread ([`crate::listen::bind`]).
+    ///
+    /// Until the first table every request is answered by 503.
+    ///
+    /// # Errors
+    /// An [`Error`] that says which door or thread.
+    pub fn start(config: Config, doors: Vec<(Vec<TcpListener>, Face)>) -> Result<Gateway, Error> {
+        let Config { threads, limits } = config;
+        let threads = threads.max(1);
+        let mut doors_of: Vec<Vec<thread::Door>> = (0..threads).map(|_| Vec::new()).collect();
+        for (listeners, face) in doors {
+            if listeners.len() != threads {
+                return Err(Error::Doors { threads, listeners: listeners.len() });
+            }
+            for (doors, listener) in doors_of.iter_mut().zip(listeners) {
+                // tokio takes no other; a caller's own listener may not have been made for it.
+                listener.set_nonblocking(true).map_err(|source| Error::Thread { number: 0, source })?;
+                doors.push((listener, face.clone()));
+            }
+        }
+        let mut gateway = Gateway { threads: Vec::new(), turns: Mutex::default(), ack_changed: Arc::default() };
+        let held: Arc<AtomicUsize> = Arc::default();
+        for (number, doors) in doors_of.into_iter().enumerate() {
+            let failed = |source| Error::Thread { number, source };
+            let inbox: Arc<Inbox> = Arc::default();
+            let ack = ThreadAck::new(Arc::clone(&gateway.ack_changed));
+            let (started, has_started) = mpsc::sync_channel(1);
+            let (thread_inbox, thread_ack, limits, held) = (Arc::clone(&inbox), Arc::clone(&ack), limits.clone(), Arc::clone(&held));
+            let run = move || thread::run(doors, &thread_inbox, || Core::new(&limits, held, thread_ack), &started);
+            let handle = std::thread::Builder::new().name(format!("gateway-{number}")).spawn(run).map_err(failed)?;
+            gateway.threads.push(Thread { inbox, ack, handle: Some(handle) });
+            wait_for_start(&has_started).map_err(failed)?;
+        }
+        Ok(gateway)
+    }
+
+    /// Gives all threads a table. Each works by it from its next request on, and acknowledges it.
+    pub fn publish(&self, table: Arc<RoutingTable>) {
+        let turns = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|name, _| table.apps.contains_key(name));
+            for name in table.apps.keys() {
+                turns.entry(name.clone()).or_default();
+            }
+            turns.clone()
+        };
+        let published = Arc::new(Published { table, turns });
+        for thread in &self.threads {
+            thread.inbox.publish(Arc::clone(&published));
+        }
+    }
+
+    /// These routes were lost with their node: requests that wait on them for a first byte and may be sent again are sent elsewhere at
+    /// once. To be called after [`Gateway::publish`] of a table without them. A route that leaves because its replica drains must not
+    /// come here: its requests are to be finished.
+    pub fn abandon(&self, keys: Vec<RouteKey>) {
+        for thread in &self.threads {
+            thread.inbox.abandon(&keys);
+        }
+    }
+
+    /// The version by which every thread works at least, and the requests under way on routes that the table has no more.
+    #[must_use]
+    pub fn ack(&self) -> RouteAck {
+        ack::merge(self.threads.iter().map(|thread| thread.ack.as_ref()))
+    }
+
+    /// Returns when [`Gateway::ack`] may have changed since this was last called; a change in between is not missed. For one waiter.
+    pub async fn ack_changed(&self) {
+        self.ack_changed.notified().await;
+    }
+
+    /// Stops accepting, finishes requests within `deadline`, cuts what is left, and joins the threads.
+    pub async fn shutdown(mut self, deadline: Duration) {
+        for thread in &self.threads {
+            thread.inbox.stop(deadline);
+        }
+        let handles: Vec<JoinHandle<()>> = self.threads.iter_mut().filter_map(|thread| thread.handle.take()).collect();
+        let joined = tokio::task::spawn_blocking(move || handles.into_iter().for_each(join));
+        if joined.await.is_err() {
+            tracing::error!("the threads of the gateway could not be joined");
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        for thread in &self.threads {
+            thread.inbox.stop(Duration::ZERO);
+        }
+        self.threads.iter_mut().filter_map(|thread| thread.handle.take()).for_each(join);
+    }
+}
+
+fn join(handle: JoinHandle<()>) {
+    let name = handle.thread().name().unwrap_or("gateway").to_owned();
+    if handle.join().is_err() {
+        tracing::error!("thread {name} panicked");
+    }
+}
+
+/// Waits for a thread to say that it serves. It waits for nothing itself but the system.
+fn wait_for_start(has_started: &mpsc::Receiver<io::Result<()>>) -> io::Result<()> {
+    has_started
+        .recv_timeout(START_WITHIN)
+        .unwrap_or_else(|_| Err(io::Error::other(format!("it did not say within {START_WITHIN:?} that it serves"))))
+}

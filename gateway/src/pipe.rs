@@ -1,0 +1,63 @@
+//! A connection that speaks another protocol (after a 101): bytes both ways, until both sides have ended.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::client::ClientIo;
+use crate::link::{LinkIo, Upgraded};
+use crate::replica::InFlight;
+
+/// The replica's side of a tunnel.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) upstream: Upgraded,
+    /// Counts until the tunnel ends; `None` for the API.
+    pub(crate) in_flight: Option<InFlight>,
+}
+
+/// Carries bytes both ways until both sides have ended, or one fails. `client_first` was read too far from the client.
+pub(crate) async fn run(client: ClientIo, client_first: Bytes, tunnel: Tunnel) {
+    let (upstream, upstream_first) = tunnel.upstream;
+    let mut client = Prefixed { first: client_first, io: client };
+    let mut upstream: Prefixed<LinkIo> = Prefixed { first: upstream_first, io: upstream };
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
+        tracing::debug!(%error, "a tunnel failed");
+    }
+    drop(tunnel.in_flight);
+}
+
+/// Bytes that are read before those of `io`.
+struct Prefixed<T> {
+    first: Bytes,
+    io: T,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let taken = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first[..taken]);
+        self.first.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,153 @@
+//! A replica as one gateway thread knows it: how to reach it, its idle connections, its requests in flight.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cluster::route::{Route, RouteKey, Target};
+
+use crate::ack::ThreadAck;
+use crate::link::Lease;
+
+/// The most idle connections to one replica that one thread keeps.
+const IDLE_MAX: usize = 1_024;
+/// What must not be sent twice goes out on a connection that was in use so recently, or on a new one: the replica may be about to end
+/// one that was idle for longer.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// A connection that was in use so recently is not asked for a FIN again: the runtime has just looked.
+const UNSUSPECTED_IDLE: Duration = Duration::from_millis(2);
+
+/// One route of the table, while any table or request of this thread knows it.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) key: RouteKey,
+    pub(crate) target: Target,
+    keepalive_idle: Cell<Duration>,
+    in_flight: Cell<u64>,
+    is_retired: Cell<bool>,
+    /// Ordered by the time since when they are idle.
+    idle: RefCell<Vec<Idle>>,
+    ack: Arc<ThreadAck>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    lease: Lease,
+    since: Instant,
+}
+
+impl Replica {
+    pub(crate) fn new(route: &Route, ack: Arc<ThreadAck>) -> Rc<Self> {
+        Rc::new(Replica {
+            key: route.key,
+            target: route.target.clone(),
+            keepalive_idle: Cell::new(Duration::ZERO),
+            in_flight: Cell::new(0),
+            is_retired: Cell::new(false),
+            idle: RefCell::new(Vec::new()),
+            ack,
+        })
+    }
+
+    /// It is in the table.
+    pub(crate) fn enlist(&self, keepalive_idle: Duration) {
+        self.keepalive_idle.set(keepalive_idle);
+        self.is_retired.set(false);
+    }
+
+    /// It is in the table no more: its idle connections end, its requests go on.
+    pub(crate) fn retire(&self) {
+        self.is_retired.set(true);
+        let idle = self.idle.take();
+        drop(idle);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired.get()
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.get()
+    }
+
+    /// An idle connection that is fit for a request; what is found unfit on the way is closed.
+    pub(crate) fn take_idle(&self, is_idempotent: bool) -> Option<Lease> {
+        let mut idle = self.idle.borrow_mut();
+        let mut at = idle.len();
+        if at == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        while at > 0 {
+            at -= 1;
+            let age = now.saturating_duration_since(idle[at].since);
+            if age > self.keepalive_idle.get() {
+                // So are all before it.
+                idle.drain(..=at);
+                return None;
+            }
+            if !is_idempotent && age >= TRUSTED_IDLE {
+                return None;
+            }
+            let lease = &idle[at].lease;
+            let is_suspect = !is_idempotent || age >= UNSUSPECTED_IDLE;
+            if lease.is_closed() || (is_suspect && lease.is_dead()) {
+                idle.remove(at);
+            } else if lease.is_ready() {
+                let mut lease = idle.remove(at).lease;
+                lease.is_reused = true;
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    /// Takes a connection back whose last answer was read to its end.
+    pub(crate) fn give_back(&self, lease: Lease) {
+        if self.is_retired.get() || lease.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= IDLE_MAX {
+            idle.remove(0);
+        }
+        idle.push(Idle { lease, since: Instant::now() });
+    }
+
+    /// Closes connections that were idle for too long.
+    pub(crate) fn sweep(&self) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let limit = self.keepalive_idle.get();
+        idle.retain(|idle| !idle.lease.is_closed() && now.saturating_duration_since(idle.since) <= limit);
+    }
+}
+
+/// A request under way on a replica, from the moment it was picked until the last byte of its answer was taken.
+#[derive(Debug)]
+pub(crate) struct InFlight(Rc<Replica>);
+
+impl InFlight {
+    pub(crate) fn new(replica: Rc<Replica>) -> Self {
+        replica.in_flight.set(replica.in_flight.get() + 1);
+        InFlight(replica)
+    }
+
+    pub(crate) fn replica(&self) -> &Rc<Replica> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let left = self.0.in_flight.get() - 1;
+        self.0.in_flight.set(left);
+        if self.0.is_retired.get() {
+            self.0.ack.fell(self.0.key, left);
+        }
+    }
+}
