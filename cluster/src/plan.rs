@@ -78,6 +78,7 @@ pub fn plan(state: &ClusterState, now: Now, ids: &mut dyn IdSource) -> Plan {
         planner.load.add(&slot.app, slot.node);
     }
     planner.adopt();
+    planner.follow();
     for app in state.apps.values() {
         planner.app(app, ids);
     }
@@ -169,6 +170,18 @@ impl Planner<'_> {
             self.load.add(&slot.app, slot.node);
             self.slots.insert(report.id, slot);
             self.push(report.id, ActionKind::Adopt { revision: report.revision, phase }, reason.to_owned());
+        }
+    }
+
+    /// What its agent lets go already, by an order that was overtaken or of its own accord, never runs again: replace it.
+    fn follow(&mut self) {
+        let is_ending = |(id, slot): &(&ReplicaId, &Slot)| {
+            let phase = self.state.seen(**id, slot).map(|seen| seen.report.phase);
+            slot.phase == AssignedPhase::Run && matches!(phase, Some(ObservedPhase::Draining | ObservedPhase::Stopping))
+        };
+        let ending: Vec<ReplicaId> = self.slots.iter().filter(is_ending).map(|(id, _)| *id).collect();
+        for id in ending {
+            self.drain(id, "its agent is ending it already".to_owned());
         }
     }
 
