@@ -1,0 +1,20 @@
+//! What an agent is told at its start.
+
+use std::path::PathBuf;
+
+use gateway::listen::Listen;
+
+/// The settings of one agent.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: Listen,
+    /// The name that people know it by; the default is `hostname:port`.
+    pub name: Option<String>,
+    /// Where its pipes and the output of its replicas lie; the default is named after its port.
+    pub runtime_dir: Option<PathBuf>,
+    /// Listen on an address that is not loopback, in the clear, and let those in who come from outside.
+    pub insecure: bool,
+    /// Host names, beside IP addresses and `localhost`, that calls may be made by.
+    pub allow_host: Vec<String>,
+}

@@ -1,0 +1,144 @@
+//! What agent and guardian say to each other: a JSON object a line, both ways.
+//!
+//! Both ends are the same program file, so there is one version of this. The number of messages under way is bounded by itself: the
+//! guardian speaks only of attempts that the agent asked for, three times of each at most.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cluster::ReplicaId;
+use cluster::supervise::Exit;
+use serde::{Deserialize, Serialize};
+
+/// The longest line: a command with its whole environment, which [`crate::program`] bounds; JSON may write a byte as six.
+pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// From the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Start the process of an attempt.
+    Spawn(Spawn),
+    /// SIGTERM to the attempt's process group.
+    Terminate(Attempt),
+    /// SIGKILL to every process of the attempt.
+    Kill(Attempt),
+    /// No other attempt will follow: close its pipes.
+    Forget {
+        /// Whose.
+        id: ReplicaId,
+    },
+    /// Say [`Message::Pong`].
+    Ping,
+}
+
+/// One start of a replica's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawn {
+    /// Which attempt.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// The file.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Where its pipes and its output lie.
+    pub directory: PathBuf,
+}
+
+/// Which attempt of which replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The replica.
+    pub id: ReplicaId,
+    /// Counts the starts of its process, from 1.
+    pub attempt: u32,
+}
+
+/// From the guardian.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// The attempt's process was started.
+    Spawned {
+        /// Which.
+        #[serde(flatten)]
+        attempt: Attempt,
+        /// Its process.
+        pid: u32,
+    },
+    /// The attempt's process could not be started.
+    SpawnFailed {
+        /// Which.
+        #[serde(flatten)]
+        attempt: Attempt,
+        /// A sentence.
+        error: String,
+    },
+    /// The attempt's first process ended.
+    Exited {
+        /// Which.
+        #[serde(flatten)]
+        attempt: Attempt,
+        /// How.
+        exit: Exit,
+        /// The last line that it wrote.
+        last_line: Option<String>,
+    },
+    /// No process of the attempt is left.
+    TreeGone {
+        /// Which.
+        #[serde(flatten)]
+        attempt: Attempt,
+    },
+    /// The answer to a ping.
+    Pong,
+}
+
+/// One line, with its end.
+///
+/// # Errors
+/// A path that is not UTF-8 cannot be written.
+pub fn encode<T: Serialize>(value: &T) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_what_is_heard() {
+        let attempt = Attempt { id: ReplicaId(5), attempt: 2 };
+        let env = BTreeMap::from([("A".to_owned(), "a line\nand another".to_owned())]);
+        let commands = [
+            Command::Spawn(Spawn { attempt, program: "/bin/x".into(), args: vec!["é".into()], env, directory: "/run/x".into() }),
+            Command::Terminate(attempt),
+            Command::Kill(attempt),
+            Command::Forget { id: attempt.id },
+            Command::Ping,
+        ];
+        for command in commands {
+            let line = encode(&command).unwrap();
+            assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+            assert_eq!(serde_json::from_slice::<Command>(&line).unwrap(), command);
+        }
+        let messages = [
+            Message::Spawned { attempt, pid: 7 },
+            Message::SpawnFailed { attempt, error: "no".into() },
+            Message::Exited { attempt, exit: Exit::Signal(9), last_line: Some("bye".into()) },
+            Message::Exited { attempt, exit: Exit::Code(-1), last_line: None },
+            Message::TreeGone { attempt },
+            Message::Pong,
+        ];
+        for message in messages {
+            assert_eq!(serde_json::from_slice::<Message>(&encode(&message).unwrap()).unwrap(), message);
+        }
+    }
+}

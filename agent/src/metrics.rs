@@ -1,0 +1,68 @@
+//! `GET /metrics`: what Prometheus reads (text exposition format 0.0.4).
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// The figures of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Replicas by phase.
+    pub replicas: BTreeMap<String, u64>,
+    /// Starts of a process, the first of each replica and the later ones.
+    pub starts_total: u64,
+    /// Processes that ended without being told to, or could not be started.
+    pub failures_total: u64,
+    /// Guardians that ended by themselves.
+    pub guardians_ended_total: u64,
+    /// Readers of `/v1/observe`.
+    pub observers: u64,
+    /// Readers that were cut off.
+    pub observers_cut_total: u64,
+    /// Assignments that were refused.
+    pub refused_total: u64,
+}
+
+impl Figures {
+    /// As text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        header(&mut text, "ostler_agent_replicas", "gauge", "Replicas of this agent by phase.");
+        for phase in ["starting", "running", "draining", "backoff", "stopping"] {
+            let count = self.replicas.get(phase).copied().unwrap_or(0);
+            let _ = writeln!(text, "ostler_agent_replicas{{phase=\"{phase}\"}} {count}");
+        }
+        let single = [
+            ("ostler_agent_starts_total", "counter", "Starts of a replica's process.", self.starts_total),
+            ("ostler_agent_failures_total", "counter", "Attempts that failed.", self.failures_total),
+            ("ostler_agent_guardians_ended_total", "counter", "Guardians that ended by themselves.", self.guardians_ended_total),
+            ("ostler_agent_observers", "gauge", "Readers of /v1/observe.", self.observers),
+            ("ostler_agent_observers_cut_total", "counter", "Readers that were cut off.", self.observers_cut_total),
+            ("ostler_agent_assignments_refused_total", "counter", "Assignments that were refused.", self.refused_total),
+        ];
+        for (name, kind, help, value) in single {
+            header(&mut text, name, kind, help);
+            let _ = writeln!(text, "{name} {value}");
+        }
+        text
+    }
+}
+
+fn header(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_a_comment_or_a_name_with_a_number() {
+        let figures = Figures { replicas: BTreeMap::from([("running".to_owned(), 3)]), starts_total: 5, ..Figures::default() };
+        let text = figures.render();
+        assert!(text.contains("\nostler_agent_replicas{phase=\"running\"} 3\n") && text.contains("\nostler_agent_starts_total 5\n"));
+        for line in text.lines().filter(|line| !line.starts_with("# ")) {
+            assert!(line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<u64>().is_ok()), "{line}");
+        }
+        assert!(text.ends_with('\n'));
+    }
+}

@@ -1,0 +1,408 @@
+//! The guardian process: spawns, reaps, drains output, and ends everything when its agent is gone.
+//!
+//! One thread, one loop over epoll. Absent from here: any decision. It does what the agent says and tells what happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
+
+use cluster::ReplicaId;
+use cluster::supervise::Exit;
+use rustix::event::{Timespec, epoll};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
+
+use super::output::Output;
+use super::process::{Reaped, end_children, kill_below, kill_child, reap_one, stat};
+use super::spawn::start_replica;
+use super::strays::{Strays, Suspect};
+use super::system::prepare;
+use crate::guardian::protocol::{Attempt, Command, LINE_BYTES_MAX, Message, Spawn, encode};
+
+/// What the numbers of events mean: these two, and from `PIPES` on two for each replica.
+const AGENT: u64 = 0;
+const SIGNALS: u64 = 1;
+const PIPES: u64 = 2;
+
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How soon a tree that is being killed is looked at again, in milliseconds: a fork may have slipped through.
+const LOOK_AGAIN_MS_MIN: u64 = 5;
+/// The same for a process that does not die, stuck in the kernel.
+const LOOK_AGAIN_MS_MAX: u64 = 500;
+
+/// The guardian's `main`. The program calls it before anything else when its first argument is [`crate::GUARDIAN_ARG`].
+#[must_use]
+pub fn guardian_main() -> ExitCode {
+    let mut guardian = match Guardian::new() {
+        Ok(guardian) => guardian,
+        Err(e) => {
+            // Standard error may be closed; there is nobody else to tell.
+            let _ = writeln!(io::stderr(), "the guardian cannot start (an agent starts it, not a person): {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = guardian.run();
+    while !end_children() {
+        sleep(Duration::from_millis(1));
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let _ = writeln!(io::stderr(), "the guardian ended: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Guardian {
+    agent: UnixStream,
+    from_agent: Vec<u8>,
+    to_agent: Vec<u8>,
+    signals: OwnedFd,
+    epoll: OwnedFd,
+    replicas: BTreeMap<ReplicaId, Entry>,
+    /// Whose pipes the numbers of events mean.
+    pipes: BTreeMap<u64, ReplicaId>,
+    next_pipes: u64,
+    strays: Strays,
+    look_again_ms: u64,
+    buffer: Vec<u8>,
+}
+
+struct Entry {
+    output: Output,
+    pipes: u64,
+    /// The attempt of which processes may be left.
+    live: Option<Live>,
+}
+
+struct Live {
+    attempt: u32,
+    session: i32,
+    started: u64,
+    first: First,
+    killing: bool,
+}
+
+/// The first process of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Runs(Pid),
+    JustEnded,
+    Ended,
+}
+
+impl Guardian {
+    fn new() -> io::Result<Self> {
+        prepare().map_err(io::Error::other)?;
+        // SAFETY: descriptor 0 is open: the standard library opens /dev/null where it was not. Nothing else in this process uses it.
+        let stdin = unsafe { OwnedFd::from_raw_fd(0) };
+        if !std::fs::read_link("/proc/self/fd/0").is_ok_and(|target| target.to_string_lossy().starts_with("socket:")) {
+            return Err(io::Error::other("standard input is not a socket"));
+        }
+        let agent = UnixStream::from(stdin);
+        agent.set_nonblocking(true)?;
+        let signals = signal_file()?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &agent, epoll::EventData::new_u64(AGENT), epoll::EventFlags::IN)?;
+        epoll::add(&epoll, &signals, epoll::EventData::new_u64(SIGNALS), epoll::EventFlags::IN)?;
+        Ok(Guardian {
+            agent,
+            from_agent: Vec::new(),
+            to_agent: Vec::new(),
+            signals,
+            epoll,
+            replicas: BTreeMap::new(),
+            pipes: BTreeMap::new(),
+            next_pipes: PIPES,
+            strays: Strays::default(),
+            look_again_ms: LOOK_AGAIN_MS_MIN,
+            buffer: vec![0; BUFFER_BYTES],
+        })
+    }
+
+    /// Returns when the agent is gone.
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            let wait = self.is_killing().then(|| millis(self.look_again_ms));
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
+                Ok(0) => self.look_again_ms = (self.look_again_ms * 2).min(LOOK_AGAIN_MS_MAX),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+            let has = |number| events.iter().any(|event| event.data.u64() == number);
+            if has(SIGNALS) {
+                self.forget_signals();
+                self.reap();
+            }
+            if events.is_empty() || has(SIGNALS) {
+                self.sweep()?;
+            }
+            for event in &events {
+                let number = event.data.u64();
+                if number >= PIPES
+                    && let Some(entry) = self.pipes.get(&(number & !1)).and_then(|id| self.replicas.get_mut(id))
+                {
+                    entry.output.drain(usize::from(number & 1 == 1), &mut self.buffer);
+                }
+            }
+            if has(AGENT) && !self.hear()? {
+                return Ok(());
+            }
+            self.tell()?;
+        }
+    }
+
+    fn is_killing(&self) -> bool {
+        self.replicas.values().filter_map(|entry| entry.live.as_ref()).any(|live| live.killing)
+    }
+
+    /// Reads what the agent says and does it. False when the agent is gone.
+    fn hear(&mut self) -> io::Result<bool> {
+        match (&self.agent).read(&mut self.buffer) {
+            Ok(0) => return Ok(false),
+            Ok(n) => self.from_agent.extend_from_slice(&self.buffer[..n]),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(true),
+            // A reset is an end as well.
+            Err(_) => return Ok(false),
+        }
+        let Some(end) = self.from_agent.iter().rposition(|byte| *byte == b'\n') else {
+            return if self.from_agent.len() > LINE_BYTES_MAX { Err(io::Error::other("the agent's line is too long")) } else { Ok(true) };
+        };
+        let rest = self.from_agent.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.from_agent, rest);
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            self.obey(serde_json::from_slice(line)?)?;
+            // What was started is said before the next is: the agent may already watch for it.
+            self.tell()?;
+        }
+        Ok(true)
+    }
+
+    fn obey(&mut self, command: Command) -> io::Result<()> {
+        match command {
+            Command::Spawn(spawn) => match self.spawn(&spawn) {
+                Ok(pid) => self.say(&Message::Spawned { attempt: spawn.attempt, pid: pid.as_raw_nonzero().get().unsigned_abs() }),
+                Err(e) => self.say(&Message::SpawnFailed { attempt: spawn.attempt, error: spawn_sentence(&spawn, &e) }),
+            },
+            Command::Terminate(attempt) => {
+                // Once the first process is reaped the number of its group may be somebody else's.
+                if let Some(Live { first: First::Runs(pid), .. }) = self.live(attempt) {
+                    let _ = kill_process_group(*pid, Signal::TERM);
+                }
+                Ok(())
+            }
+            Command::Kill(attempt) => self.kill(attempt),
+            Command::Forget { id } => {
+                if let Some(entry) = self.replicas.remove(&id) {
+                    self.pipes.remove(&entry.pipes);
+                }
+                self.end_unowned();
+                Ok(())
+            }
+            Command::Ping => {
+                // Who is an orphan already cannot be the heir of a process that ends later.
+                self.sweep()?;
+                self.say(&Message::Pong)
+            }
+        }
+    }
+
+    fn live(&mut self, of: Attempt) -> Option<&mut Live> {
+        self.replicas.get_mut(&of.id).and_then(|entry| entry.live.as_mut()).filter(|live| live.attempt == of.attempt)
+    }
+
+    fn spawn(&mut self, spawn: &Spawn) -> io::Result<Pid> {
+        let id = spawn.attempt.id;
+        if !self.replicas.contains_key(&id) {
+            let output = Output::open(&spawn.directory)?;
+            let pipes = self.next_pipes;
+            for (at, reader) in output.readers() {
+                epoll::add(&self.epoll, reader, epoll::EventData::new_u64(pipes + at as u64), epoll::EventFlags::IN)?;
+            }
+            self.next_pipes += 2;
+            self.pipes.insert(pipes, id);
+            self.replicas.insert(id, Entry { output, pipes, live: None });
+        }
+        let Some(entry) = self.replicas.get_mut(&id) else { return Err(io::Error::other("its pipes are gone")) };
+        if entry.live.is_some() {
+            return Err(io::Error::other("the attempt before it has processes left"));
+        }
+        entry.output.begin();
+        let (stdout, stderr) = entry.output.writers()?;
+        let pid = start_replica(spawn, stdout, stderr)?;
+        // A child that was not reaped has a stat, even if it ended already.
+        let started = stat(pid).map_or(0, |stat| stat.started);
+        let session = pid.as_raw_nonzero().get();
+        entry.live = Some(Live { attempt: spawn.attempt.attempt, session, started, first: First::Runs(pid), killing: false });
+        Ok(pid)
+    }
+
+    fn kill(&mut self, of: Attempt) -> io::Result<()> {
+        let Some(live) = self.live(of) else {
+            // It was over before it was asked for.
+            return self.say(&Message::TreeGone { attempt: of });
+        };
+        live.killing = true;
+        if let First::Runs(pid) = live.first {
+            // First those below: once their parent is dead it is harder to tell whose they are.
+            kill_below(pid);
+            kill_child(pid);
+        }
+        self.look_again_ms = LOOK_AGAIN_MS_MIN;
+        self.sweep()
+    }
+
+    /// Collects the children that ended.
+    fn reap(&mut self) {
+        while let Reaped::One(pid, status) = reap_one() {
+            self.strays.reaped(pid);
+            let ended = self.replicas.iter_mut().find_map(|(id, entry)| {
+                let live = entry.live.as_mut().filter(|live| live.first == First::Runs(pid))?;
+                live.first = First::JustEnded;
+                let attempt = Attempt { id: *id, attempt: live.attempt };
+                entry.output.drain_all(&mut self.buffer);
+                Some(Message::Exited { attempt, exit: exit_of(status), last_line: entry.output.last_line() })
+            });
+            if let Some(message) = ended {
+                self.queue(&message);
+            }
+        }
+    }
+
+    /// Looks for what is left of attempts whose first process ended: kills it where that was asked for, and says so when nothing is.
+    fn sweep(&mut self) -> io::Result<()> {
+        let mut first = BTreeSet::new();
+        let mut suspects = Vec::new();
+        for (id, entry) in &self.replicas {
+            let Some(live) = &entry.live else { continue };
+            if let First::Runs(pid) = live.first {
+                first.insert(pid.as_raw_nonzero().get());
+            }
+            suspects.push(Suspect { id: *id, session: live.session, started: live.started, just_ended: live.first == First::JustEnded });
+        }
+        self.strays.look(&first, &suspects)?;
+        let mut gone = Vec::new();
+        for (id, entry) in &mut self.replicas {
+            let Some(live) = &mut entry.live else { continue };
+            if !matches!(live.first, First::Runs(_)) {
+                live.first = First::Ended;
+                if self.strays.of(*id).next().is_none() {
+                    gone.push(Attempt { id: *id, attempt: live.attempt });
+                    entry.live = None;
+                    continue;
+                }
+            }
+            if live.killing {
+                for pid in self.strays.of(*id) {
+                    kill_below(pid);
+                    kill_child(pid);
+                }
+            }
+        }
+        for attempt in gone {
+            self.queue(&Message::TreeGone { attempt });
+        }
+        self.end_unowned();
+        Ok(())
+    }
+
+    /// Orphans that nobody owns end when no replica is left that they might belong to.
+    fn end_unowned(&self) {
+        if self.replicas.values().all(|entry| entry.live.is_none()) {
+            for pid in self.strays.unowned() {
+                kill_below(pid);
+                kill_child(pid);
+            }
+        }
+    }
+
+    fn say(&mut self, message: &Message) -> io::Result<()> {
+        self.queue(message);
+        self.tell()
+    }
+
+    fn queue(&mut self, message: &Message) {
+        // Bounded by what the agent asked for: at most three messages for each attempt.
+        if let Ok(line) = encode(message) {
+            self.to_agent.extend_from_slice(&line);
+        }
+    }
+
+    /// Writes what the agent takes now; the rest follows when it reads.
+    fn tell(&mut self) -> io::Result<()> {
+        let had_rest = !self.to_agent.is_empty();
+        while !self.to_agent.is_empty() {
+            match (&self.agent).write(&self.to_agent) {
+                Ok(n) => {
+                    self.to_agent.drain(..n);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                // The agent is gone: its end of the socket is seen by the next read.
+                Err(_) => self.to_agent.clear(),
+            }
+        }
+        if had_rest {
+            let flags = if self.to_agent.is_empty() { epoll::EventFlags::IN } else { epoll::EventFlags::IN | epoll::EventFlags::OUT };
+            epoll::modify(&self.epoll, &self.agent, epoll::EventData::new_u64(AGENT), flags)?;
+        }
+        Ok(())
+    }
+
+    fn forget_signals(&self) {
+        let mut record = [0_u8; 8 * size_of::<libc::signalfd_siginfo>()];
+        while rustix::io::read(&self.signals, &mut record).is_ok_and(|n| n == record.len()) {}
+    }
+}
+
+/// A file that becomes readable when a child ended. The signals that ask a program to end are taken as well, and mean nothing here:
+/// the guardian ends with its agent, and the agent sees to it that replicas end in order.
+fn signal_file() -> io::Result<OwnedFd> {
+    // SAFETY: `set` is initialised by sigemptyset before it is read; the calls touch nothing else. signalfd returns a new descriptor
+    // that nobody else owns, or -1.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut set);
+        for signal in [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let fd = libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+fn exit_of(status: WaitStatus) -> Exit {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Unknown,
+    }
+}
+
+fn spawn_sentence(spawn: &Spawn, error: &io::Error) -> String {
+    let program = spawn.program.display();
+    match error.raw_os_error() {
+        Some(libc::ENOEXEC) => format!("{program} cannot be started: it is no program for this system (a script needs a #! line)"),
+        // The file itself was there when the agent looked.
+        Some(libc::ENOENT) => format!("{program} cannot be started: its interpreter or loader is not there"),
+        _ => format!("{program} cannot be started: {error}"),
+    }
+}
+
+fn millis(ms: u64) -> Timespec {
+    let duration = Duration::from_millis(ms);
+    Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
+}
+

@@ -1,0 +1,62 @@
+//! What an agent and its guardian left behind that were killed in one instant.
+//!
+//! Then nobody is the parent of their replicas any more, but each process still has the environment that it was started with: the
+//! replica's id, or the guardian's mark. A process is ended only if its environment says so when a pidfd already pins it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use cluster::ReplicaId;
+use rustix::process::{Pid, getpid};
+
+use super::process::{kill_if, variable_of};
+use crate::guardian::GUARDIAN_VARIABLE;
+use crate::program::REPLICA_ID_VARIABLE;
+
+/// A guardian whose agent is gone ends its replicas and itself; it is given this long to do so.
+const GUARDIAN_DEADLINE: Duration = Duration::from_secs(1);
+/// For all of it.
+const DEADLINE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Ends every process of these replicas, and every guardian with this mark. Returns how many processes there were.
+pub(crate) fn end_leftovers(mark: &str, replicas: &BTreeSet<ReplicaId>) -> io::Result<usize> {
+    let is_guardian = |pid| variable_of(pid, GUARDIAN_VARIABLE).is_some_and(|found| found == mark);
+    let is_leftover = |pid| {
+        is_guardian(pid)
+            || variable_of(pid, REPLICA_ID_VARIABLE).and_then(|id| id.parse().ok()).is_some_and(|id| replicas.contains(&id))
+    };
+    let began = Instant::now();
+    while !such(is_guardian)?.is_empty() && began.elapsed() < GUARDIAN_DEADLINE {
+        sleep(LOOK_AGAIN);
+    }
+    let mut ended = BTreeSet::new();
+    loop {
+        let left = such(is_leftover)?;
+        if left.is_empty() {
+            return Ok(ended.len());
+        }
+        if began.elapsed() > DEADLINE {
+            let pids: Vec<String> = left.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
+            return Err(io::Error::other(format!("processes of an earlier agent do not end: {}", pids.join(", "))));
+        }
+        for pid in left {
+            ended.insert(pid.as_raw_nonzero());
+            kill_if(pid, is_leftover);
+        }
+        sleep(LOOK_AGAIN);
+    }
+}
+
+/// All processes but this one for which `fits` holds.
+fn such(fits: impl Fn(Pid) -> bool) -> io::Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        found.extend(pid.filter(|pid| *pid != getpid() && fits(*pid)));
+    }
+    Ok(found)
+}

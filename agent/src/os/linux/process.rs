@@ -1,0 +1,170 @@
+//! Processes as `/proc` shows them, and how they are ended.
+//!
+//! A pid means something only while its process is not reaped. Children that this process has not reaped are safe to signal by number;
+//! everything else is signalled through a pidfd, after a second look.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open, pidfd_send_signal, wait,
+};
+
+/// What `/proc/PID/stat` says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its parent; 0 for a process that has none here.
+    pub parent: i32,
+    /// Its session: the pid of the process that made it.
+    pub session: i32,
+    /// When it was started, in clock ticks since boot.
+    pub started: u64,
+}
+
+/// Reads the stat of a process; `None` when it is gone.
+pub fn stat(pid: Pid) -> Option<Stat> {
+    let text = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    parse_stat(&text)
+}
+
+/// The name of a process stands in parentheses and may hold anything: what counts comes after the last one (proc_pid_stat(5)).
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let after_name = text.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(text.get(after_name + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at).and_then(|text| text.parse::<i64>().ok());
+    Some(Stat {
+        parent: i32::try_from(number(1)?).ok()?,
+        session: i32::try_from(number(3)?).ok()?,
+        started: u64::try_from(number(19)?).ok()?,
+    })
+}
+
+/// The children of a process: those of each of its threads, zombies too.
+pub fn children_of(pid: Pid) -> io::Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()))? {
+        match fs::read_to_string(thread?.path().join("children")) {
+            Ok(text) => children.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw)),
+            // A thread that ended between the two.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound && stat(pid).is_none() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(children)
+}
+
+/// All processes below `root`, without it, parents first.
+pub fn descendants_of(root: Pid) -> Vec<Pid> {
+    let mut found: Vec<Pid> = children_of(root).unwrap_or_default();
+    let mut at = 0;
+    while let Some(pid) = found.get(at).copied() {
+        at += 1;
+        for child in children_of(pid).unwrap_or_default() {
+            // A pid that was reused while this was being read could close a circle.
+            if !found.contains(&child) {
+                found.push(child);
+            }
+        }
+    }
+    found
+}
+
+/// The value of a variable in the environment that a process was started with. `None` as well when it may not be read.
+pub fn variable_of(pid: Pid, name: &str) -> Option<String> {
+    let environ = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+    environ.split(|byte| *byte == 0).find_map(|entry| {
+        let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        String::from_utf8(value.to_vec()).ok()
+    })
+}
+
+/// SIGKILL to a process, if `is_the_one` still holds once a pidfd pins it.
+pub fn kill_if(pid: Pid, is_the_one: impl Fn(Pid) -> bool) {
+    // A process that is gone is what was wanted; one that may not be signalled is found again by the caller's next look.
+    if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty())
+        && is_the_one(pid)
+    {
+        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    }
+}
+
+/// SIGKILL to everything below `root`, and to nothing that was started later under a reused pid.
+pub fn kill_below(root: Pid) {
+    for pid in descendants_of(root) {
+        let Some(seen) = stat(pid) else { continue };
+        kill_if(pid, |pid| stat(pid) == Some(seen));
+    }
+}
+
+/// SIGKILL to a child of this process that it has not reaped: its pid cannot mean another.
+pub fn kill_child(pid: Pid) {
+    let _ = kill_process(pid, Signal::KILL);
+}
+
+/// A child that ended, reaped; `None` when none has.
+pub fn reap_one() -> Reaped {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => return Reaped::One(pid, status),
+            Ok(None) => return Reaped::NoneYet,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Reaped::NoChildren,
+        }
+    }
+}
+
+/// What a look for ended children found.
+#[derive(Debug)]
+pub enum Reaped {
+    /// This one.
+    One(Pid, WaitStatus),
+    /// All children live.
+    NoneYet,
+    /// There are no children.
+    NoChildren,
+}
+
+/// Collects the children that ended.
+pub(crate) fn reap() {
+    while let Reaped::One(..) = reap_one() {}
+}
+
+/// One round of ending all children: each gets SIGKILL, what ended is reaped. As a subreaper this process gets the children of those
+/// that die, so calling it until it is true ends them all, however deep. True when there are none.
+pub(crate) fn end_children() -> bool {
+    for pid in children_of(getpid()).unwrap_or_default() {
+        kill_child(pid);
+    }
+    loop {
+        match reap_one() {
+            Reaped::One(..) => {}
+            Reaped::NoneYet => return false,
+            Reaped::NoChildren => return true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_process_cannot_forge_its_stat() {
+        let line = b"42 (a) R 1 1 (x) y) S 7 42 40 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
+        assert_eq!(parse_stat(line), Some(Stat { parent: 7, session: 40, started: 12345 }));
+        assert_eq!(parse_stat(b"42 (a"), None);
+        assert_eq!(parse_stat(b"42 (a) S 1"), None);
+    }
+
+    #[test]
+    fn this_process_is_seen_as_it_is() {
+        let me = stat(getpid()).unwrap();
+        assert_eq!(me.parent, rustix::process::getppid().unwrap().as_raw_nonzero().get());
+        assert_eq!(variable_of(getpid(), "PATH"), std::env::var("PATH").ok());
+        assert_eq!(variable_of(getpid(), "NO_SUCH_VARIABLE"), None);
+    }
+}

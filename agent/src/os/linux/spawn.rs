@@ -1,0 +1,116 @@
+//! Between fork and exec: how the guardian and the replicas are started.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
+    setrlimit, setsid,
+};
+
+use crate::guardian::{GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
+
+/// Open files of a replica, unless its spec asks for more.
+const REPLICA_FILES: u64 = 1_024;
+
+pub(crate) type GuardianSocket = tokio::net::UnixStream;
+
+/// A guardian that was started.
+#[derive(Debug)]
+pub(crate) struct GuardianProcess {
+    pid: u32,
+    /// Its pid may mean another process once it was reaped; this never does.
+    pidfd: OwnedFd,
+}
+
+impl GuardianProcess {
+    /// Its pid, for people.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        // It may be gone already.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+}
+
+/// Starts this very program as a guardian.
+pub(crate) fn start_guardian(mark: &str) -> io::Result<(GuardianProcess, GuardianSocket)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let (program, name) = own_program();
+    let mut command = Command::new(program);
+    command
+        .arg0(name)
+        .arg(GUARDIAN_ARG)
+        .env(GUARDIAN_VARIABLE, mark)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null());
+    // SAFETY: `detach` makes system calls only, each of them async-signal-safe.
+    unsafe { command.pre_exec(detach) };
+    let child = command.spawn()?;
+    let pid = child.id();
+    // Nothing reaps between the two lines: this process has one thread that does, and it is here.
+    let pidfd = pidfd_open(to_pid(pid)?, PidfdFlags::empty())?;
+    ours.set_nonblocking(true)?;
+    Ok((GuardianProcess { pid, pidfd }, GuardianSocket::from_std(ours)?))
+}
+
+/// The file that this process runs. Its path, unless an upgrade has put another file there: agent and guardian must be one version.
+fn own_program() -> (PathBuf, OsString) {
+    let proc = Path::new("/proc/self/exe");
+    let same_file = |path: &PathBuf| match (fs::metadata(path), fs::metadata(proc)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    };
+    let program = std::env::current_exe().ok().filter(same_file).unwrap_or_else(|| proc.to_owned());
+    let name = std::env::args_os().next().unwrap_or_else(|| program.clone().into_os_string());
+    (program, name)
+}
+
+/// Starts the process of an attempt, as a child of this one, which must have one thread.
+pub fn start_replica(spawn: &protocol::Spawn, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
+    let guardian = getpid();
+    let mut command = Command::new(&spawn.program);
+    command.args(&spawn.args).env_clear().envs(&spawn.env).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    // SAFETY: `become_replica` makes system calls only, each of them async-signal-safe.
+    unsafe { command.pre_exec(move || become_replica(guardian)) };
+    // The handle is let go: all children are reaped in one place.
+    to_pid(command.spawn()?.id())
+}
+
+fn become_replica(guardian: Pid) -> io::Result<()> {
+    detach()?;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(REPLICA_FILES), maximum: Some(REPLICA_FILES) })?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid() != Some(guardian) {
+        // The guardian died before the signal was set, so that it would never come.
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    Ok(())
+}
+
+/// A session of its own, signals as they are by default, and no open file that was not meant for it.
+fn detach() -> io::Result<()> {
+    setsid()?;
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: sets a disposition to its default in a process with one thread; refused for KILL, STOP and libc's own.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // Whoever started the agent may have left files open. Kernels before 5.11 cannot do this: then those files stay open.
+    // SAFETY: marks descriptors from 3 on as close-on-exec; no memory is touched.
+    unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Ok(())
+}
+
+fn to_pid(raw: u32) -> io::Result<Pid> {
+    i32::try_from(raw).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other(format!("{raw} is not a pid")))
+}

@@ -1,0 +1,78 @@
+//! Everything that differs between operating systems, behind one small interface. `unsafe` is allowed in here only.
+//!
+//! On Linux an agent runs; elsewhere it says at its start that it does not yet, and the rest of this crate is merely compiled.
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod other;
+
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(not(target_os = "linux"))]
+use other as imp;
+
+/// The guardian's `main`: no threads, no async.
+pub use imp::guardian_main;
+
+/// A guardian that was started, as its parent sees it.
+pub(crate) use imp::GuardianProcess;
+/// The agent's end of the line to its guardian: a tokio stream.
+pub(crate) use imp::GuardianSocket;
+/// What the agent is told from outside: goodbye, and that a child of it ended.
+pub(crate) use imp::Signals;
+/// Ends what children of this process are left: true when there are none. Call again until it is.
+pub(crate) use imp::end_children;
+/// Ends what an agent that is gone left behind.
+pub(crate) use imp::end_leftovers;
+/// The name of this host.
+pub(crate) use imp::hostname;
+/// Whether a path is a regular file that can be executed.
+pub(crate) use imp::is_executable;
+/// Whether a path still leads to an open file.
+pub(crate) use imp::is_same_file;
+/// Locks a directory for as long as the file lives; `None` when somebody else holds it.
+pub(crate) use imp::lock_directory;
+/// Memory of this host in bytes; 0 where it is not known.
+pub(crate) use imp::memory_bytes;
+/// Whether the process at the other end of a loopback connection belongs to root or to this user.
+pub(crate) use imp::peer_may_command;
+/// Makes this process fit to be an agent.
+pub(crate) use imp::prepare;
+/// Makes a directory that only this user can enter.
+pub(crate) use imp::private_directory;
+/// Collects what children of this process ended.
+pub(crate) use imp::reap;
+/// Where this user's agents keep their runtime directories, and whether others can write beside it.
+pub(crate) use imp::runtime_base;
+/// Starts a guardian that knows itself by this mark.
+pub(crate) use imp::start_guardian;
+
+/// Why this process cannot be an agent.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not on this system yet.
+    #[cfg_attr(target_os = "linux", allow(dead_code))]
+    #[error("an agent does not run on {0} yet; run it on Linux")]
+    NotYet(&'static str),
+    /// A call that an agent cannot do without.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    #[error("this system refuses to {what}: {source}; an agent needs it to end every process that it started")]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What an agent is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+pub(crate) enum Signal {
+    /// SIGINT, SIGTERM or SIGHUP.
+    Goodbye,
+    /// A child ended.
+    Child,
+}

@@ -1,0 +1,111 @@
+//! Systems on which an agent does not run yet. [`prepare`] says so at its start; what follows it is never reached.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use cluster::ReplicaId;
+
+use super::{Error, Signal};
+
+const NAME: &str = if cfg!(windows) {
+    "Windows"
+} else if cfg!(target_os = "macos") {
+    "macOS"
+} else {
+    "this system"
+};
+
+pub(crate) fn prepare() -> Result<(), Error> {
+    Err(Error::NotYet(NAME))
+}
+
+/// The guardian's `main`: there is none here.
+#[must_use]
+pub fn guardian_main() -> ExitCode {
+    ExitCode::FAILURE
+}
+
+fn not_yet() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, Error::NotYet(NAME))
+}
+
+pub(crate) type GuardianSocket = tokio::io::DuplexStream;
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct GuardianProcess(Infallible);
+
+impl GuardianProcess {
+    pub fn pid(&self) -> u32 {
+        match self.0 {}
+    }
+
+    pub fn kill(&self) {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn start_guardian(_mark: &str) -> io::Result<(GuardianProcess, GuardianSocket)> {
+    Err(not_yet())
+}
+
+/// There are none.
+#[derive(Debug)]
+pub(crate) struct Signals(Infallible);
+
+impl Signals {
+    pub fn listen() -> io::Result<Self> {
+        Err(not_yet())
+    }
+
+    pub async fn next(&mut self) -> Signal {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn reap() {}
+
+pub(crate) fn end_children() -> bool {
+    true
+}
+
+pub(crate) fn end_leftovers(_mark: &str, _replicas: &BTreeSet<ReplicaId>) -> io::Result<usize> {
+    Err(not_yet())
+}
+
+pub(crate) fn hostname() -> String {
+    std::env::var(if cfg!(windows) { "COMPUTERNAME" } else { "HOSTNAME" }).unwrap_or_else(|_| "localhost".to_owned())
+}
+
+pub(crate) fn memory_bytes() -> u64 {
+    0
+}
+
+pub(crate) fn is_executable(path: &Path) -> bool {
+    path.is_file()
+}
+
+pub(crate) fn runtime_base() -> (PathBuf, bool) {
+    (std::env::temp_dir().join("ostler"), false)
+}
+
+pub(crate) fn private_directory(_path: &Path) -> io::Result<()> {
+    Err(not_yet())
+}
+
+pub(crate) fn lock_directory(_path: &Path) -> io::Result<Option<File>> {
+    Err(not_yet())
+}
+
+pub(crate) fn peer_may_command(_peer: SocketAddr, _local: SocketAddr) -> bool {
+    false
+}
+
+pub(crate) fn is_same_file(_open: &File, _path: &Path) -> io::Result<bool> {
+    Err(not_yet())
+}

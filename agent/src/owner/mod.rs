@@ -1,0 +1,229 @@
+//! The one task that owns the agent's state: what is assigned, what runs, who watches.
+//!
+//! Everything comes to it as an event, one at a time, and nothing else changes any of it. Absent from here: HTTP, and processes; what
+//! one replica needs is decided by `cluster::supervise`, which assignment counts by `cluster::fence`.
+
+mod assign;
+mod life;
+mod request;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use cluster::ReplicaId;
+use cluster::fence::Held;
+use cluster::supervise::Event;
+use cluster::wire::{NodeFacts, ReplicaReport, Snapshot};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::clock::Clock;
+use crate::goodbye::Goodbye;
+use crate::guardian::keeper::{Happening, Keeper};
+use crate::guardian::protocol::Message;
+use crate::metrics::Figures;
+use crate::observe::{Observers, Standing};
+use crate::os::{self, Signal, Signals};
+use crate::program::SearchPath;
+use crate::runtime_dir::RuntimeDir;
+use crate::slot::Slot;
+
+pub use request::{Busy, Door, Refused, Request};
+
+/// A sign of life comes this often: more often than every 500 ms, so that one that is a little late is still in time.
+const HEARTBEAT_EVERY: Duration = Duration::from_millis(400);
+/// Changes within this time of each other go out together.
+const FLUSH_EVERY_MS: u64 = 2;
+/// A watcher that was there so recently may come back: it was cut off, or its connection broke.
+const OBSERVED_FOR_MS: u64 = 300;
+
+/// The agent's state.
+#[derive(Debug)]
+pub struct Owner {
+    clock: Clock,
+    facts: NodeFacts,
+    runtime: RuntimeDir,
+    search: SearchPath,
+    keeper: Keeper,
+    held: Held,
+    /// Until when a controller is known to hear this agent, in monotonic milliseconds.
+    lease_until_ms: u64,
+    /// When there was a watcher last, in monotonic milliseconds.
+    observed_at_ms: Option<u64>,
+    slots: BTreeMap<ReplicaId, Slot>,
+    probes: JoinSet<(ReplicaId, u32)>,
+    observers: Observers,
+    /// Replicas of which something may have changed since it was last said.
+    dirty: BTreeSet<ReplicaId>,
+    /// The last words about replicas that are no longer here.
+    gone: Vec<ReplicaReport>,
+    flushed_at_ms: u64,
+    goodbye: Option<Goodbye>,
+    figures: Figures,
+}
+
+impl Owner {
+    /// An agent that runs nothing.
+    pub fn new(facts: NodeFacts, runtime: RuntimeDir, keeper: Keeper) -> Self {
+        Owner {
+            clock: Clock::start(),
+            observers: Observers::new(facts.instance),
+            facts,
+            runtime,
+            search: SearchPath::of_this_process(),
+            keeper,
+            held: Held::default(),
+            lease_until_ms: 0,
+            observed_at_ms: None,
+            slots: BTreeMap::new(),
+            probes: JoinSet::new(),
+            dirty: BTreeSet::new(),
+            gone: Vec::new(),
+            flushed_at_ms: 0,
+            goodbye: None,
+            figures: Figures::default(),
+        }
+    }
+
+    /// Runs until the agent has said goodbye. What is left then is for the caller to end: the guardian, and the directory.
+    pub async fn run(mut self, mut signals: Signals, mut requests: mpsc::Receiver<Request>) -> (Keeper, RuntimeDir) {
+        let mut heartbeat = interval(HEARTBEAT_EVERY);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let wake = self.wake_at();
+            tokio::select! {
+                biased;
+                signal = signals.next() => match signal {
+                    Signal::Goodbye if self.goodbye.is_some() => {
+                        tracing::warn!("asked to end a second time: ending at once");
+                        break;
+                    }
+                    Signal::Goodbye => self.say_goodbye(),
+                    Signal::Child => os::reap(),
+                },
+                () = sleep_until(wake) => self.tick(),
+                _ = heartbeat.tick() => self.observers.heartbeat(self.standing()),
+                happening = self.keeper.next() => self.happened(happening),
+                Some(probed) = self.probes.join_next() => {
+                    // One that was ended with its attempt says nothing.
+                    if let Ok((id, attempt)) = probed {
+                        self.feed(id, Event::Ready { attempt });
+                    }
+                }
+                Some(request) = requests.recv() => self.answer(request),
+            }
+            if self.flush() {
+                // Watchers share this thread: let them take it.
+                tokio::task::yield_now().await;
+            }
+            if self.goodbye_is_over() {
+                break;
+            }
+        }
+        self.flushed_at_ms = 0;
+        self.flush();
+        (self.keeper, self.runtime)
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        match happening {
+            Happening::Said(Message::Spawned { attempt, pid }) => self.feed(attempt.id, Event::Spawned { attempt: attempt.attempt, pid }),
+            Happening::Said(Message::SpawnFailed { attempt, error }) => {
+                self.feed(attempt.id, Event::SpawnFailed { attempt: attempt.attempt, error });
+            }
+            Happening::Said(Message::Exited { attempt, exit, last_line }) => {
+                self.feed(attempt.id, Event::Exited { attempt: attempt.attempt, exit, last_line });
+            }
+            Happening::Said(Message::TreeGone { attempt }) => self.feed(attempt.id, Event::TreeGone { attempt: attempt.attempt }),
+            Happening::Said(Message::Pong) => {}
+            Happening::TreesGone => {
+                let attempts: Vec<(ReplicaId, u32)> = self.slots.iter().map(|(id, slot)| (*id, slot.replica.attempt)).collect();
+                for (id, attempt) in attempts {
+                    self.feed(id, Event::TreeGone { attempt });
+                }
+            }
+        }
+    }
+
+    /// When something is due next.
+    fn wake_at(&self) -> Instant {
+        let replicas = self.slots.values().filter_map(|slot| slot.replica.deadline_ms());
+        let now_ms = self.clock.now().mono_ms;
+        // Once it has passed, everything was told to stop.
+        let goodbye = self.goodbye.iter().map(|goodbye| goodbye.stop_at_ms).filter(|at| *at > now_ms);
+        let flush = (!self.dirty.is_empty() || !self.gone.is_empty()).then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
+        self.clock.instant(replicas.chain(goodbye).chain(flush).min().unwrap_or(u64::MAX))
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        let is_due = |slot: &Slot| slot.replica.deadline_ms().is_some_and(|deadline| deadline <= now.mono_ms);
+        let due: Vec<ReplicaId> = self.slots.iter().filter(|(_, slot)| is_due(slot)).map(|(id, _)| *id).collect();
+        for id in due {
+            self.feed(id, Event::Tick);
+        }
+    }
+
+    /// What stands in every line of observations.
+    fn standing(&self) -> Standing {
+        Standing { applied: self.held.stamp, cluster: self.cluster() }
+    }
+
+    /// The cluster that is listened to, while anything runs. For fencing it is remembered after that as well.
+    fn cluster(&self) -> Option<cluster::ClusterId> {
+        self.held.cluster.filter(|_| !self.slots.is_empty())
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let now = self.clock.now();
+        let replicas = self.slots.iter().map(|(id, slot)| slot.report(*id, now)).collect();
+        Snapshot { replicas, leaving: self.goodbye.is_some() }
+    }
+
+    /// Says what changed, unless something was said just now. True when something was said.
+    fn flush(&mut self) -> bool {
+        let now = self.clock.now();
+        if self.dirty.is_empty() && self.gone.is_empty() || now.mono_ms < self.flushed_at_ms + FLUSH_EVERY_MS {
+            return false;
+        }
+        self.flushed_at_ms = now.mono_ms;
+        let mut reports = std::mem::take(&mut self.gone);
+        for id in std::mem::take(&mut self.dirty) {
+            reports.extend(self.slots.get_mut(&id).and_then(|slot| slot.news(id, now)));
+        }
+        if !reports.is_empty() {
+            self.observers.changed(&reports, self.standing());
+        }
+        true
+    }
+
+    /// Whether a controller is there that could replace what stops here.
+    fn is_heard(&mut self) -> bool {
+        let now_ms = self.clock.now().mono_ms;
+        if self.observers.count() > 0 {
+            self.observed_at_ms = Some(now_ms);
+        }
+        let is_observed = self.observed_at_ms.is_some_and(|at| now_ms.saturating_sub(at) <= OBSERVED_FOR_MS);
+        is_observed && now_ms < self.lease_until_ms
+    }
+
+    fn say_goodbye(&mut self) {
+        let now = self.clock.now();
+        let longest_ms = self.slots.values().map(|slot| slot.spec.drain_ms.saturating_add(slot.spec.grace_ms)).max().unwrap_or(0);
+        let goodbye = Goodbye::begin(longest_ms, now);
+        self.goodbye = Some(goodbye);
+        tracing::info!(replicas = self.slots.len(), "leaving: replicas are replaced elsewhere, then stopped here");
+        self.observers.leaving(goodbye.within_ms(now), self.standing());
+    }
+
+    /// Stops everything once it is time to. True when nothing is left, so that the agent can go.
+    fn goodbye_is_over(&mut self) -> bool {
+        let is_heard = self.is_heard();
+        let Some(goodbye) = self.goodbye else { return false };
+        if goodbye.is_over(is_heard, self.clock.now()) {
+            self.stop_all();
+        }
+        self.slots.is_empty()
+    }
+}

@@ -1,0 +1,52 @@
+//! Ready is: the replica's port accepts a connection.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// The first wait between two tries; each one after it is half as long again.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+/// The longest wait between two tries.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+/// For one try. Loopback answers at once; only a full queue of the listener makes it wait.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Returns once `port` accepts connections. It has no deadline of its own: it is ended with its attempt.
+pub async fn until_ready(port: u16) {
+    let mut wait = WAIT_MIN;
+    while !accepts(port).await {
+        sleep(wait).await;
+        wait = (wait * 3 / 2).min(WAIT_MAX);
+    }
+}
+
+async fn accepts(port: u16) -> bool {
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let Ok(Ok(stream)) = timeout(CONNECT_DEADLINE, TcpStream::connect(addr)).await else { return false };
+    // With nobody listening, the system may pick that very port for our end, and TCP then connects the socket to itself.
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(local), Ok(peer)) => local != peer,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::port::Reservation;
+
+    #[tokio::test]
+    async fn a_reserved_port_is_not_ready_until_somebody_listens() {
+        let reserved = Reservation::new().unwrap();
+        assert!(!accepts(reserved.port()).await);
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, reserved.port())).await.unwrap();
+        timeout(Duration::from_secs(5), until_ready(reserved.port())).await.unwrap();
+        drop(server);
+    }
+}

@@ -1,0 +1,227 @@
+//! Which file a program's name means, and the environment it is started in.
+//!
+//! A name with no slash is looked up in the agent's working directory, beside the agent's own program, and on PATH: the first regular
+//! executable file. Looked up at each start, so that a program that is put in its place later is found by the next attempt.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+
+use cluster::ReplicaId;
+use cluster::app::{AppName, AppSpec};
+
+use crate::os;
+
+/// The variable that tells whose process a process is.
+pub const REPLICA_ID_VARIABLE: &str = "OSTLER_REPLICA_ID";
+/// What of the agent's own environment a replica gets.
+const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+/// The most bytes of arguments and environment: the system takes about 2 MiB.
+const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Why a command cannot be started.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is nothing to run.
+    #[error("the app's command is empty; give it a program")]
+    Empty,
+    /// A name with no slash that is nowhere.
+    #[error("the program \"{name}\" was not found in {looked_in}; put an executable file of that name there")]
+    NotFound {
+        /// The program.
+        name: String,
+        /// Directories, with commas between.
+        looked_in: String,
+    },
+    /// A path where nothing is.
+    #[error("the program {0} is not there, or is no executable file")]
+    NoSuchFile(String),
+    /// Something that no system can pass on.
+    #[error("{0} of the app cannot be passed to a program; take NUL bytes out, and '=' out of variable names")]
+    Malformed(&'static str),
+    /// More than the system takes.
+    #[error("command and environment of the app are longer than {COMMAND_BYTES_MAX} bytes; pass a file instead")]
+    TooLong,
+}
+
+/// Where programs are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchPath {
+    directories: Vec<PathBuf>,
+}
+
+impl SearchPath {
+    /// Working directory, the directory of the agent's program, PATH.
+    pub fn of_this_process() -> Self {
+        let mut directories = Vec::new();
+        directories.extend(env::current_dir().ok());
+        directories.extend(env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)));
+        if let Some(path) = env::var_os("PATH") {
+            // An empty entry means the working directory, which came first.
+            directories.extend(env::split_paths(&path).filter(|entry| entry.is_absolute()));
+        }
+        SearchPath { directories }
+    }
+
+    /// The program that `name` means.
+    pub fn find(&self, name: &str) -> Result<PathBuf, Error> {
+        if name.is_empty() {
+            return Err(Error::Empty);
+        }
+        if name.contains('\0') {
+            return Err(Error::Malformed("the program's name"));
+        }
+        if name.contains(std::path::is_separator) {
+            let path = std::path::absolute(name).unwrap_or_else(|_| PathBuf::from(name));
+            return if os::is_executable(&path) { Ok(path) } else { Err(Error::NoSuchFile(path.display().to_string())) };
+        }
+        let candidate = |directory: &PathBuf| {
+            let mut path = directory.join(name);
+            if !env::consts::EXE_SUFFIX.is_empty() && path.extension().is_none() {
+                path.set_extension(env::consts::EXE_EXTENSION);
+            }
+            path
+        };
+        self.directories.iter().map(candidate).find(|path| os::is_executable(path)).ok_or_else(|| {
+            let mut looked_in: Vec<String> = Vec::new();
+            for directory in &self.directories {
+                let text = directory.display().to_string();
+                if !looked_in.contains(&text) {
+                    looked_in.push(text);
+                }
+            }
+            Error::NotFound { name: name.to_owned(), looked_in: looked_in.join(", ") }
+        })
+    }
+}
+
+/// Everything that a process is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// The file.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Whose process is started, and where it shall listen.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The replica.
+    pub id: ReplicaId,
+    /// Its app.
+    pub app: &'a AppName,
+    /// The name of the node.
+    pub node: &'a str,
+    /// The port.
+    pub port: u16,
+}
+
+/// Prepares one start of a replica.
+pub fn invocation(path: &SearchPath, spec: &AppSpec, of: Identity<'_>) -> Result<Invocation, Error> {
+    let (name, args) = spec.command.split_first().ok_or(Error::Empty)?;
+    if args.iter().any(|arg| arg.contains('\0')) {
+        return Err(Error::Malformed("an argument"));
+    }
+    let is_malformed = |(key, value): (&String, &String)| key.is_empty() || key.contains(['=', '\0']) || value.contains('\0');
+    if spec.env.iter().any(is_malformed) {
+        return Err(Error::Malformed("an environment variable"));
+    }
+    let env = environment(spec, of, |name| env::var(name).ok());
+    let bytes =
+        spec.command.iter().map(|arg| arg.len() + 1).sum::<usize>() + env.iter().map(|(k, v)| k.len() + v.len() + 2).sum::<usize>();
+    if bytes > COMMAND_BYTES_MAX {
+        return Err(Error::TooLong);
+    }
+    Ok(Invocation { program: path.find(name)?, args: args.to_vec(), env })
+}
+
+/// What a replica finds in its environment: nothing of the agent's but [`PASSED_ON`]. The spec may change those, and not who it is.
+fn environment(spec: &AppSpec, of: Identity<'_>, agents: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> =
+        PASSED_ON.iter().filter_map(|name| agents(name).map(|value| ((*name).to_owned(), value))).collect();
+    env.extend(spec.env.clone());
+    let own = [
+        ("HOST", "127.0.0.1".to_owned()),
+        ("PORT", of.port.to_string()),
+        (REPLICA_ID_VARIABLE, of.id.to_string()),
+        ("OSTLER_APP", of.app.to_string()),
+        ("OSTLER_NODE", of.node.to_owned()),
+    ];
+    env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    env
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn identity(app: &AppName) -> Identity<'_> {
+        Identity { id: ReplicaId(7), app, node: "web-1:9091", port: 4000 }
+    }
+
+    #[test]
+    fn the_environment_is_what_the_contract_says_and_nothing_else() {
+        let mut spec = AppSpec::new(vec!["x".to_owned()]);
+        spec.env.insert("COLOUR".to_owned(), "red".to_owned());
+        spec.env.insert("PORT".to_owned(), "1".to_owned());
+        spec.env.insert(REPLICA_ID_VARIABLE.to_owned(), "another".to_owned());
+        let app = AppName::builtin();
+        let env = environment(&spec, identity(&app), |name| (name != "TZ").then(|| format!("agent's {name}")));
+        let expected = [
+            ("COLOUR", "red"),
+            ("HOME", "agent's HOME"),
+            ("HOST", "127.0.0.1"),
+            ("LANG", "agent's LANG"),
+            ("OSTLER_APP", "worker"),
+            ("OSTLER_NODE", "web-1:9091"),
+            ("OSTLER_REPLICA_ID", "00000000-0000-0000-0000-000000000007"),
+            ("PATH", "agent's PATH"),
+            ("PORT", "4000"),
+        ];
+        let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(env, expected);
+    }
+
+    #[test]
+    fn what_no_program_can_be_given_is_refused() {
+        let path = SearchPath { directories: vec![] };
+        let app = AppName::builtin();
+        let refused = |spec: &AppSpec| invocation(&path, spec, identity(&app)).unwrap_err();
+        assert_eq!(refused(&AppSpec::new(vec![])), Error::Empty);
+        assert_eq!(refused(&AppSpec::new(vec![String::new()])), Error::Empty);
+        assert!(matches!(refused(&AppSpec::new(vec!["x".into(), "a\0".into()])), Error::Malformed(_)));
+        assert_eq!(refused(&AppSpec::new(vec!["x".into(), "a".repeat(COMMAND_BYTES_MAX)])), Error::TooLong);
+        for name in ["", "A=B", "A\0"] {
+            let mut spec = AppSpec::new(vec!["x".into()]);
+            spec.env.insert(name.to_owned(), String::new());
+            assert!(matches!(refused(&spec), Error::Malformed(_)), "{name:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_first_regular_executable_file_is_taken() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let directories: Vec<PathBuf> = ["a", "b", "c", "d"].iter().map(|name| dir.path().join(name)).collect();
+        let path = SearchPath { directories: directories.clone() };
+        std::fs::create_dir_all(directories[0].join("prog")).unwrap();
+        for (at, mode) in [(1, 0o644), (2, 0o755), (3, 0o755)] {
+            std::fs::create_dir_all(&directories[at]).unwrap();
+            let file = directories[at].join("prog");
+            std::fs::write(&file, "").unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        assert_eq!(path.find("prog").unwrap(), directories[2].join("prog"));
+        let message = path.find("absent").unwrap_err().to_string();
+        for directory in &directories {
+            assert!(message.contains(&directory.display().to_string()), "{message}");
+        }
+        assert!(matches!(path.find("./no/such"), Err(Error::NoSuchFile(_))));
+    }
+}

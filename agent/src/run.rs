@@ -1,0 +1,87 @@
+//! The life of an agent, from its first line in the log to its last.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::api::{Server, serve};
+use crate::config::Config;
+use crate::guardian::keeper::Keeper;
+use crate::node::{self, BadName};
+use crate::os::{self, Signals};
+use crate::owner::{Door, Owner};
+use crate::runtime_dir::{self, RuntimeDir};
+
+/// Why an agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This system.
+    #[error(transparent)]
+    System(#[from] os::Error),
+    /// Its address.
+    #[error(transparent)]
+    Listen(#[from] gateway::listen::Error),
+    /// Its name.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// Its runtime directory.
+    #[error(transparent)]
+    RuntimeDir(#[from] runtime_dir::Error),
+    /// Its guardian.
+    #[error("cannot start the guardian, this program as a second process: {0}")]
+    Guardian(#[source] io::Error),
+    /// Something that the system gives every program.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Runs an agent until it is asked to end (SIGINT, SIGTERM) and has said goodbye: replicas are replaced elsewhere where that is possible,
+/// and stopped here. A second signal ends it at once.
+///
+/// It needs a tokio runtime of one thread (`current_thread`), in a process that is nothing else: it collects all its child processes.
+///
+/// # Errors
+/// An [`Error`] of one line: it could not start, and nothing was started.
+pub async fn run(config: Config) -> Result<(), Error> {
+    os::prepare()?;
+    config.listen.check(config.insecure)?;
+    // Before anything that a signal could leave half done.
+    let signals = Signals::listen().map_err(|source| Error::Io { what: "listen to signals", source })?;
+    let listeners: Vec<_> = config.listen.open(1)?.into_iter().flatten().collect();
+    let address = listeners
+        .first()
+        .ok_or_else(|| io::Error::other("there is no listener"))
+        .and_then(std::net::TcpListener::local_addr)
+        .map_err(|source| Error::Io { what: "tell the address that it listens on", source })?;
+    let facts = node::facts(config.name.as_deref(), address.port())?;
+    let runtime = RuntimeDir::open(config.runtime_dir.as_deref(), address)?;
+    let keeper = match Keeper::start(runtime.mark()) {
+        Ok(keeper) => keeper,
+        Err(e) => {
+            runtime.remove();
+            return Err(Error::Guardian(e));
+        }
+    };
+    announce(&facts.name, address, &keeper);
+
+    let (door, requests) = Door::new();
+    let server = Arc::new(Server::new(door, config.allow_host, config.insecure));
+    serve(&server, listeners).map_err(|source| Error::Io { what: "accept connections", source })?;
+    let (keeper, runtime) = Owner::new(facts, runtime, keeper).run(signals, requests).await;
+
+    // The guardian first: after a second signal whatever still runs is to end at once.
+    keeper.end().await;
+    server.end().await;
+    runtime.remove();
+    tracing::info!("the agent has ended");
+    Ok(())
+}
+
+fn announce(name: &str, address: SocketAddr, keeper: &Keeper) {
+    tracing::info!(%name, port = address.port(), guardian = keeper.pid(), "the agent is ready");
+}

@@ -1,0 +1,102 @@
+//! One replica on this agent: its state machine, and what belongs to its present attempt.
+
+use std::sync::Arc;
+
+use cluster::app::{AppName, AppSpec};
+use cluster::supervise::{Replica, State};
+use cluster::wire::{AssignedReplica, ReplicaReport};
+use cluster::{Now, ReplicaId};
+use tokio::task::AbortHandle;
+
+use crate::port::Reservation;
+
+/// One replica.
+#[derive(Debug)]
+pub struct Slot {
+    /// Its app.
+    pub app: AppName,
+    /// Of which revision.
+    pub revision: u64,
+    /// How it is run.
+    pub spec: Arc<AppSpec>,
+    /// Where it is in its life.
+    pub replica: Replica,
+    /// What its present attempt has.
+    pub attempt: Attempt,
+    /// What was said of it last, its age aside.
+    pub reported: Option<ReplicaReport>,
+}
+
+/// What belongs to one attempt, and goes with it.
+#[derive(Debug, Default)]
+pub struct Attempt {
+    /// Its port.
+    pub port: Option<u16>,
+    /// Keeps the port, unless this attempt is made without.
+    pub _reservation: Option<Reservation>,
+    /// Its first process, while that is there.
+    pub pid: Option<u32>,
+    /// When that was started, in monotonic milliseconds.
+    pub started_at_ms: u64,
+    /// Waits for it to be ready.
+    pub probe: Option<Probe>,
+}
+
+/// A task that waits for a port to accept connections, ended with what holds it.
+#[derive(Debug)]
+pub struct Probe(pub AbortHandle);
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Slot {
+    /// A replica that was just assigned.
+    pub fn new(assigned: &AssignedReplica, spec: Arc<AppSpec>, replica: Replica) -> Self {
+        Slot {
+            app: assigned.app.clone(),
+            revision: assigned.revision,
+            spec,
+            replica,
+            attempt: Attempt::default(),
+            reported: None,
+        }
+    }
+
+    /// What is said of it now.
+    pub fn report(&self, id: ReplicaId, now: Now) -> ReplicaReport {
+        let pid = self.attempt.pid;
+        let is_running = matches!(self.replica.state, State::Running { .. });
+        let is_steady = match self.replica.state {
+            State::Running { ready_at_ms, .. } => now.since_ms(ready_at_ms) >= self.replica.rules.restart.reset_after_ms,
+            _ => false,
+        };
+        ReplicaReport {
+            id,
+            app: self.app.clone(),
+            revision: self.revision,
+            attempt: self.replica.attempt,
+            phase: self.replica.phase(),
+            ready: self.replica.is_ready(),
+            pid,
+            port: pid.and(self.attempt.port),
+            age_ms: if pid.is_some() { now.since_ms(self.attempt.started_at_ms) } else { 0 },
+            restarts: self.replica.attempt.saturating_sub(1),
+            failures: if is_steady { 0 } else { self.replica.failures },
+            detail: if is_running { String::new() } else { self.replica.last_failure.clone().unwrap_or_default() },
+        }
+    }
+
+    /// The report, if it says anything that the last one did not.
+    pub fn news(&mut self, id: ReplicaId, now: Now) -> Option<ReplicaReport> {
+        let report = self.report(id, now);
+        let ageless = ReplicaReport { age_ms: 0, ..report.clone() };
+        if self.reported.as_ref() == Some(&ageless) {
+            return None;
+        }
+        self.reported = Some(ageless);
+        Some(report)
+    }
+}

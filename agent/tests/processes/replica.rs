@@ -1,0 +1,71 @@
+//! Programs that an agent may be told to run.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, ExitCode};
+
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+
+/// `processes replica WHAT`
+pub fn main() -> ExitCode {
+    let what = std::env::args().nth(2).unwrap_or_default();
+    let port: u16 = std::env::var("PORT").unwrap().parse().unwrap();
+    match what.as_str() {
+        // Listens, and answers each connection with what it was sent.
+        "echo" => echo(TcpListener::bind((std::env::var("HOST").unwrap(), port)).unwrap()),
+        // Listens without SO_REUSEADDR: it cannot bind beside anybody.
+        "alone" => {
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            bind(&socket, &std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port)).unwrap();
+            listen(&socket, 16).unwrap();
+            echo(TcpListener::from(socket))
+        }
+        // Listens, and has a daemon that left its session, and one that wiped its environment as well.
+        "daemons" => {
+            sh("setsid sh -c 'sleep 1000 & sleep 1000' & sh -c 'sh -c \"sleep 1000 & exec sleep 1000\" &' ; true");
+            sh("(setsid sleep 1000 &) ; (setsid env -i sleep 1000 & ) ; true");
+            echo(TcpListener::bind(("127.0.0.1", port)).unwrap())
+        }
+        // The same, and ends with code 3.
+        "daemons-and-end" => {
+            sh("(setsid sleep 1000 &) ; (trap '' TERM HUP; sleep 1000 &) ; (setsid env -i sleep 1000 &) ; true");
+            println!("said on stdout");
+            eprintln!("these are my last words");
+            ExitCode::from(3)
+        }
+        "facts" => {
+            print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());
+            print!("{}", std::fs::read_to_string("/proc/self/limits").unwrap());
+            for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+                let entry = entry.unwrap();
+                println!("fd {} {}", entry.file_name().to_str().unwrap(), std::fs::read_link(entry.path()).unwrap().display());
+            }
+            for (name, value) in std::env::vars() {
+                println!("env {name}={value}");
+            }
+            println!("session {}", rustix::process::getsid(None).unwrap().as_raw_nonzero());
+            println!("done");
+            echo(TcpListener::bind(("127.0.0.1", port)).unwrap())
+        }
+        other => panic!("no replica {other:?}"),
+    }
+}
+
+fn sh(script: &str) {
+    assert!(Command::new("/bin/sh").arg("-c").arg(script).status().unwrap().success());
+}
+
+fn echo(listener: TcpListener) -> ExitCode {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n) = stream.read(&mut buffer) {
+                if n == 0 || stream.write_all(&buffer[..n]).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    ExitCode::SUCCESS
+}
