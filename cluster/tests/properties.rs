@@ -330,3 +330,15 @@ fn before_the_desired_state_is_known_nothing_is_decided() {
     state.observe(Event::Tick, Now::default());
     assert_eq!(state.decide(Now::default(), &mut world.ids), cluster::Effects::default());
 }
+
+#[test]
+fn a_replica_that_its_agent_ends_by_an_order_that_was_overtaken_is_replaced() {
+    let mut world = World::new(1);
+    world.scale(2);
+    world.run(20);
+    let before = world.process_ids();
+    world.agents[0].obey_overtaken_order();
+    world.run(40);
+    assert_eq!(world.controller.status(world.now).apps[0].ready, 2);
+    assert_eq!(world.process_ids().intersection(&before).count(), 1);
+}

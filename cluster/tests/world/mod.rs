@@ -339,6 +339,13 @@ impl Agent {
         self.history.clear();
     }
 
+    /// Drains one of its replicas, as a delayed assignment may have told it to.
+    pub fn obey_overtaken_order(&mut self) {
+        if let Some((_, phase)) = self.replicas.values_mut().next() {
+            *phase = AssignedPhase::Drain;
+        }
+    }
+
     fn facts(&self, nth: usize) -> NodeFacts {
         NodeFacts {
             service: AGENT_SERVICE.to_owned(),
