@@ -19,7 +19,7 @@ use crate::core::Core;
 use crate::door::{Face, LocalConnection, LocalDoor, is_reserved};
 use crate::downstream::ClientBody;
 use crate::fields;
-use crate::hold::Hold;
+use crate::hold::{Patience, Spent};
 use crate::link::{Failure, Lease, Upgraded};
 use crate::outbound::Outbound;
 use crate::pipe::Tunnel;
@@ -50,7 +50,7 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
     let mut tried: Vec<RouteKey> = Vec::new();
     let mut again: Option<Rc<Replica>> = None;
     let mut replays = 0;
-    let mut hold: Option<Hold> = None;
+    let mut patience = Patience::default();
     loop {
         // From here until the request is counted in flight nothing is awaited: so an acknowledged table is exact.
         let table = core.table();
@@ -64,11 +64,10 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
         let same = again.take().filter(|replica| !replica.is_retired());
         let must_be_new = same.is_some();
         let Some(replica) = same.or_else(|| app.pick(&tried)) else {
-            wait_for_replica(core, app, &mut hold, !tried.is_empty()).await?;
+            wait_for_replica(core, app, &mut patience, !tried.is_empty()).await?;
             continue;
         };
         let in_flight = InFlight::new(Rc::clone(&replica));
-        hold = None;
 
         let idle = if must_be_new { None } else { replica.take_idle(outbound.is_idempotent) };
         let mut lease = match idle {
@@ -78,6 +77,9 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
                 Err(error) => {
                     tracing::debug!(%error, "a replica was passed over");
                     tried.push(replica.key);
+                    if patience.is_over(core) {
+                        return Err(too_late(core, app, true));
+                    }
                     continue;
                 }
             },
@@ -105,7 +107,7 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
 }
 
 /// Waits until the table has changed, where that may help.
-async fn wait_for_replica(core: &Core, app: &App, hold: &mut Option<Hold>, has_tried: bool) -> Result<(), Problem> {
+async fn wait_for_replica(core: &Core, app: &App, patience: &mut Patience, has_tried: bool) -> Result<(), Problem> {
     let name = &app.name;
     if app.desired == 0 {
         let named = if *name == cluster::app::AppName::builtin() { String::new() } else { format!("\"app\": \"{name}\", ") };
@@ -114,19 +116,20 @@ async fn wait_for_replica(core: &Core, app: &App, hold: &mut Option<Hold>, has_t
             format!("app {name} is scaled to 0; start it with: curl -X POST http://localhost:8000/scale -d '{{{named}\"count\": 1}}'"),
         ));
     }
-    if hold.is_none() {
-        *hold = Hold::enter(core);
+    match patience.next_table(core).await {
+        Ok(()) => Ok(()),
+        Err(Spent::Crowded) => {
+            let max = core.limits.hold_max;
+            Err(Problem::passing(format!("no replica of app {name} is ready, and {max} requests wait for one already; try again")))
+        }
+        Err(Spent::Late) => Err(too_late(core, app, has_tried)),
     }
-    let Some(hold) = hold else {
-        let max = core.limits.hold_max;
-        return Err(Problem::passing(format!("no replica of app {name} is ready, and {max} requests wait for one already; try again")));
-    };
-    if hold.next_table(core).await {
-        return Ok(());
-    }
-    let waited_ms = core.limits.hold_ms;
+}
+
+/// What is told of a request that found no replica in time.
+fn too_late(core: &Core, app: &App, has_tried: bool) -> Problem {
     let state = if has_tried { "could be reached" } else { "became ready" };
-    Err(Problem::passing(format!("no replica of app {name} {state} within {waited_ms} ms; see GET /status, and try again")))
+    Problem::passing(format!("no replica of app {} {state} within {} ms; see GET /status, and try again", app.name, core.limits.hold_ms))
 }
 
 /// What is told of a request that was sent and is not sent again.

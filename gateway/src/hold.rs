@@ -1,4 +1,4 @@
-//! Requests that wait for a ready replica: bounded in time, and in number over all threads.
+//! How long a request looks for a replica, and how many requests wait for one at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,30 +8,52 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::core::Core;
 
-/// One waiting request.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    held: Arc<AtomicUsize>,
-    until: Instant,
+/// The time that a request has to find a replica that takes it: it begins with the first one that does not, or with none at all.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    until: Option<Instant>,
 }
 
-impl Hold {
-    /// Begins to wait; `None`: too many wait already.
-    pub(crate) fn enter(core: &Core) -> Option<Self> {
+/// Why a request does not wait for the next table.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Spent {
+    /// Too many wait already.
+    Crowded,
+    /// Its time is over.
+    Late,
+}
+
+impl Patience {
+    /// Something has failed; `true`: its time is over.
+    pub(crate) fn is_over(&mut self, core: &Core) -> bool {
+        Instant::now() >= self.until(core)
+    }
+
+    fn until(&mut self, core: &Core) -> Instant {
+        *self.until.get_or_insert_with(|| Instant::now() + Duration::from_millis(core.limits.hold_ms))
+    }
+
+    /// Waits for the next table. The wait begins at once: no table between this call and its first poll is missed.
+    pub(crate) async fn next_table(&mut self, core: &Core) -> Result<(), Spent> {
+        let until = self.until(core);
+        let _place = Place::take(core).ok_or(Spent::Crowded)?;
+        timeout_at(until, core.table_changed.notified()).await.map_err(|_| Spent::Late)
+    }
+}
+
+/// One of the places for waiting requests, over all threads.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(core: &Core) -> Option<Self> {
         let max = core.limits.hold_max;
-        let entered = core.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| (held < max).then_some(held + 1));
-        let until = Instant::now() + Duration::from_millis(core.limits.hold_ms);
-        entered.ok().map(|_| Hold { held: Arc::clone(&core.held), until })
-    }
-
-    /// Waits for the next table; `false`: the time is over.
-    pub(crate) async fn next_table(&self, core: &Core) -> bool {
-        timeout_at(self.until, core.table_changed.notified()).await.is_ok()
+        let taken = core.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| (held < max).then_some(held + 1));
+        taken.ok().map(|_| Place(Arc::clone(&core.held)))
     }
 }
 
-impl Drop for Hold {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.held.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

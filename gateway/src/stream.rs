@@ -102,3 +102,43 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_behind_the_agents_head_is_read_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut agent, _) = listener.accept().await.unwrap();
+        agent.write_all(b"second").await.unwrap();
+        drop(agent);
+        let mut stream = Stream::Tunnel { first: Bytes::from_static(b"first "), tcp };
+        let mut small = [0; 3];
+        stream.read_exact(&mut small).await.unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).await.unwrap();
+        assert_eq!((&small, rest.as_str()), (b"fir", "st second"));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_ended_or_spoken_is_seen_without_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for says in [b"".as_slice(), b"unasked"] {
+            let stream = Stream::Direct(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let (mut peer, _) = listener.accept().await.unwrap();
+            assert!(!stream.is_dead());
+            peer.write_all(says).await.unwrap();
+            drop(peer);
+            // Over loopback a FIN is there when close(2) has returned.
+            assert!(stream.is_dead());
+        }
+        assert!(Stream::Closed.is_dead());
+    }
+}

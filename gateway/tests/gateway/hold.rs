@@ -48,6 +48,31 @@ fn a_request_that_has_waited_long_enough_is_told_when_to_try_again() {
     assert_eq!(answer.field("retry-after"), Some("1"));
     let detail = answer.problem(503);
     assert!(detail.contains("app worker became ready within 200 ms"), "{detail}");
+    // HEAD gets the head of that.
+    let head = rig.client().request("HEAD /", "", "");
+    assert_eq!((head.status, head.field("content-length")), (503, answer.field("content-length")));
+}
+
+#[test]
+fn the_time_to_find_a_replica_does_not_begin_again_with_each_table() {
+    let rig = Rig::with(1, Limits { hold_ms: 300, ..Limits::default() }, Face::Apps);
+    let (_held, port) = refusing();
+    rig.publish(vec![route(1, Target::Loopback(port))]);
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.tcp.set_nonblocking(true).unwrap();
+    let began = Instant::now();
+    let mut number = 1;
+    until("it is told", || {
+        number += 1;
+        rig.publish(vec![route(number, Target::Loopback(port))]);
+        client.tcp.peek(&mut [0]).is_ok()
+    });
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    client.tcp.set_nonblocking(false).unwrap();
+    let answer = client.answer(false).unwrap();
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    assert!(answer.problem(503).contains("could be reached within 300 ms"));
 }
 
 #[test]

@@ -27,7 +27,6 @@ struct Shared {
 /// One connection of a script.
 pub struct Conn {
     pub tcp: TcpStream,
-    pub number: usize,
     shared: Arc<Shared>,
 }
 
@@ -100,7 +99,8 @@ impl Upstream {
                     }
                     tcp.set_nodelay(true).unwrap();
                     shared.streams.lock().unwrap().push(tcp.try_clone().unwrap());
-                    let conn = Conn { tcp, number: shared.connections.fetch_add(1, Ordering::SeqCst), shared: Arc::clone(&shared) };
+                    shared.connections.fetch_add(1, Ordering::SeqCst);
+                    let conn = Conn { tcp, shared: Arc::clone(&shared) };
                     let script = Arc::clone(&script);
                     serving.push(std::thread::spawn(move || script(conn)));
                 }
