@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::os;
 
 /// A file that has grown to this is put aside, in place of the one before it.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub const ROTATE_AT_BYTES: u64 = 10 * 1024 * 1024;
 /// The most lines that can be asked for.
 pub const TAIL_LINES_MAX: u64 = 1_000_000;

@@ -13,4 +13,5 @@ pub mod protocol;
 /// The first argument of the program that makes it a guardian. For the agent's use, not for people.
 pub const GUARDIAN_ARG: &str = "__guardian";
 /// The variable in a guardian's environment that tells whose it is: the agent's runtime directory.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub const GUARDIAN_VARIABLE: &str = "OSTLER_GUARDIAN";
