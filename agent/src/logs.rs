@@ -96,7 +96,7 @@ impl Query {
 pub async fn send(directory: PathBuf, query: Query, chunks: mpsc::Sender<Bytes>) {
     let mut sources = Vec::new();
     for stream in &query.streams {
-        match Source::open(&directory, *stream, query.tail) {
+        match Source::open(&directory, *stream, &query) {
             Ok(source) => sources.extend(source),
             Err(e) => tracing::warn!("cannot read {} in {}: {e}", stream.name(), directory.display()),
         }
@@ -133,13 +133,15 @@ struct Source {
     files: Vec<File>,
     path: PathBuf,
     partial: Vec<u8>,
+    /// What is left of the newest file as it was when this began; `None` when what comes is wanted as well.
+    left: Option<u64>,
     /// The replica is gone.
     is_over: bool,
 }
 
 impl Source {
-    /// Opens a stream so that `tail` lines are ahead. `None` when there is no such file.
-    fn open(directory: &Path, stream: Stream, tail: Option<u64>) -> io::Result<Option<Self>> {
+    /// Opens a stream so that what is asked for is ahead. `None` when there is no such file.
+    fn open(directory: &Path, stream: Stream, query: &Query) -> io::Result<Option<Self>> {
         let open = |path: PathBuf| match File::open(path) {
             Ok(file) => Ok(Some(file)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -151,23 +153,34 @@ impl Source {
         if files.is_empty() {
             return Ok(None);
         }
-        if let Some(mut lines) = tail {
+        // One that is written to grows while this is read.
+        let lengths = files.iter().map(|file| Ok(file.metadata()?.len())).collect::<io::Result<Vec<u64>>>()?;
+        if let Some(mut lines) = query.tail {
             let mut keep = 0;
-            for file in &mut files {
+            for (file, length) in files.iter_mut().zip(&lengths) {
                 keep += 1;
-                if seek_to_last(file, &mut lines)? {
+                if seek_to_last(file, *length, &mut lines)? {
                     break;
                 }
             }
             files.truncate(keep);
         }
-        Ok(Some(Source { files, path, partial: Vec::new(), is_over: false }))
+        let left = match (files.first_mut(), lengths.first()) {
+            (Some(newest), Some(length)) if !query.follow => Some(length.saturating_sub(newest.stream_position()?)),
+            _ => None,
+        };
+        Ok(Some(Source { files, path, partial: Vec::new(), left, is_over: false }))
     }
 
     /// The next piece, of whole lines if they are not too long, and possibly empty; `None` when there is nothing more now.
     fn next(&mut self) -> Option<Bytes> {
+        let is_newest = self.files.len() == 1;
         let file = self.files.last_mut()?;
-        let mut block = vec![0; BLOCK_BYTES];
+        let size = match self.left {
+            Some(left) if is_newest => usize::try_from(left).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES),
+            _ => BLOCK_BYTES,
+        };
+        let mut block = vec![0; size];
         let read = match file.read(&mut block) {
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Some(Bytes::new()),
@@ -175,6 +188,9 @@ impl Source {
         };
         if read == 0 {
             return self.next_file().then(Bytes::new);
+        }
+        if let Some(left) = self.left.as_mut().filter(|_| is_newest) {
+            *left -= read as u64;
         }
         self.partial.extend_from_slice(&block[..read]);
         let whole = match self.partial.iter().rposition(|byte| *byte == b'\n') {
@@ -191,6 +207,9 @@ impl Source {
         if self.files.len() > 1 {
             self.files.pop();
             return true;
+        }
+        if self.left.is_some() {
+            return false;
         }
         let Some(current) = self.files.last_mut() else { return false };
         match os::is_same_file(current, &self.path) {
@@ -211,14 +230,13 @@ impl Source {
     }
 }
 
-/// Moves to where the last `lines` lines of a file begin. False when it has fewer: then it stands at its beginning, and `lines` is what is
+/// Moves to where the last `lines` lines of the first `length` bytes of a file begin. False when it has fewer: then it stands at its beginning, and `lines` is what is
 /// still missing.
-fn seek_to_last(file: &mut File, lines: &mut u64) -> io::Result<bool> {
-    let length = file.metadata()?.len();
+fn seek_to_last(file: &mut File, length: u64, lines: &mut u64) -> io::Result<bool> {
     let mut end = length;
     let mut block = vec![0; BLOCK_BYTES];
     if *lines == 0 {
-        file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(length))?;
         return Ok(true);
     }
     let mut seen = 0;

@@ -130,8 +130,7 @@ pub fn invocation(path: &SearchPath, spec: &AppSpec, of: Identity<'_>) -> Result
         return Err(Error::Malformed("an environment variable"));
     }
     let env = environment(spec, of, |name| env::var(name).ok());
-    let bytes =
-        spec.command.iter().map(|arg| arg.len() + 1).sum::<usize>() + env.iter().map(|(k, v)| k.len() + v.len() + 2).sum::<usize>();
+    let bytes = spec.command.iter().map(|arg| arg.len() + 1).sum::<usize>() + env.iter().map(|(k, v)| k.len() + v.len() + 2).sum::<usize>();
     if bytes > COMMAND_BYTES_MAX {
         return Err(Error::TooLong);
     }

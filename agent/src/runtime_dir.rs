@@ -47,6 +47,8 @@ pub struct RuntimeDir {
     /// The path as text: the mark of this agent's guardian.
     mark: String,
     _lock: File,
+    /// An agent made it; one that somebody else made stays.
+    is_ours: bool,
     /// The directory around it is ours as well, and removed when nothing else is in it.
     parent_is_ours: bool,
 }
@@ -67,18 +69,19 @@ impl RuntimeDir {
         };
         let io_error = |source| Error::Io { path: path.clone(), source };
         let mut tries = 0;
-        let lock = loop {
+        let (made, lock) = loop {
             tries += 1;
             match prepare(&path, parent.as_ref()) {
-                Ok(Some(lock)) => break lock,
-                Ok(None) => return Err(Error::InUse(path)),
+                Ok((made, Some(lock))) => break (made, lock),
+                Ok((_, None)) => return Err(Error::InUse(path)),
                 Err(e) if e.kind() == ErrorKind::NotFound && tries < TRIES => {}
                 Err(e) => return Err(io_error(e)),
             }
         };
         let path = fs::canonicalize(&path).map_err(io_error)?;
         let mark = path.to_str().ok_or_else(|| Error::NotUtf8(path.clone()))?.to_owned();
-        let directory = RuntimeDir { path, mark, _lock: lock, parent_is_ours: parent.is_some() };
+        let is_ours = made || parent.is_some() || path.join("replicas").exists();
+        let directory = RuntimeDir { path, mark, _lock: lock, is_ours, parent_is_ours: parent.is_some() };
         directory.end_leftovers()?;
         Ok(directory)
     }
@@ -104,8 +107,8 @@ impl RuntimeDir {
 
     /// Removes it: the agent ends.
     pub fn remove(self) {
-        let removed = fs::remove_dir_all(self.path.join("replicas")).and_then(|()| fs::remove_dir(&self.path));
-        if let Err(e) = removed {
+        let removed = fs::remove_dir_all(self.path.join("replicas"));
+        if let Err(e) = removed.and_then(|()| if self.is_ours { fs::remove_dir(&self.path) } else { Ok(()) }) {
             tracing::warn!("cannot remove the runtime directory {}: {e}", self.path.display());
         }
         if self.parent_is_ours
@@ -138,13 +141,13 @@ impl RuntimeDir {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(leftovers(e)),
             _ => {}
         }
-        os::private_directory(&replicas).map_err(leftovers)
+        os::private_directory(&replicas).map(drop).map_err(leftovers)
     }
 }
 
-fn prepare(path: &Path, parent: Option<&(PathBuf, bool)>) -> io::Result<Option<File>> {
+fn prepare(path: &Path, parent: Option<&(PathBuf, bool)>) -> io::Result<(bool, Option<File>)> {
     match parent {
-        Some((base, true)) => os::private_directory(base)?,
+        Some((base, true)) => drop(os::private_directory(base)?),
         Some((base, false)) => fs::create_dir_all(base)?,
         None => {
             if let Some(parent) = path.parent() {
@@ -152,8 +155,8 @@ fn prepare(path: &Path, parent: Option<&(PathBuf, bool)>) -> io::Result<Option<F
             }
         }
     }
-    os::private_directory(path)?;
-    os::lock_directory(path)
+    let made = os::private_directory(path)?;
+    Ok((made, os::lock_directory(path)?))
 }
 
 /// The port; with the address where it is not loopback, since hosts in network namespaces share `/run`.
@@ -193,6 +196,13 @@ mod tests {
         let opened = RuntimeDir::open(Some(dir.path()), listening()).unwrap();
         assert!(!old.exists());
         assert_eq!(opened.replica(id), dir.path().canonicalize().unwrap().join("replicas").join(id.to_string()));
+    }
+
+    #[test]
+    fn a_directory_that_somebody_else_made_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        RuntimeDir::open(Some(dir.path()), listening()).unwrap().remove();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -55,14 +55,7 @@ impl Drop for Probe {
 impl Slot {
     /// A replica that was just assigned.
     pub fn new(assigned: &AssignedReplica, spec: Arc<AppSpec>, replica: Replica) -> Self {
-        Slot {
-            app: assigned.app.clone(),
-            revision: assigned.revision,
-            spec,
-            replica,
-            attempt: Attempt::default(),
-            reported: None,
-        }
+        Slot { app: assigned.app.clone(), revision: assigned.revision, spec, replica, attempt: Attempt::default(), reported: None }
     }
 
     /// What is said of it now.

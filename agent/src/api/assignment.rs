@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cluster::wire::{ASSIGNMENT_BYTES_MAX, Assignment};
 use http::StatusCode;
 use http_body::Body;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
@@ -17,22 +17,47 @@ use super::problem::Problem;
 
 /// For the whole body to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
+/// For the rest of a body that is too large.
+const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Reads the body of a call: all of it, or a problem.
-pub async fn read(body: Incoming) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let detail = format!("the assignment is larger than {ASSIGNMENT_BYTES_MAX} bytes; give this node fewer replicas");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).and_close()
-    };
+/// Reads the body of a call: all of it, or a problem. `waits`: the caller sends no body before it is told to (Expect: 100-continue).
+pub async fn read(mut body: Incoming, waits: bool) -> Result<Bytes, Problem> {
+    let mut bytes = BytesMut::new();
     if body.size_hint().lower() > ASSIGNMENT_BYTES_MAX as u64 {
-        return Err(too_large());
+        return Err(too_large(body, waits).await);
     }
-    match timeout(BODY_DEADLINE, Limited::new(body, ASSIGNMENT_BYTES_MAX).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(e)) => Err(Problem::new(StatusCode::BAD_REQUEST, format!("the body of the call broke off: {e}")).and_close()),
+    let collected = timeout(BODY_DEADLINE, async {
+        while let Some(frame) = body.frame().await {
+            let data = frame.map_err(broken)?.into_data().unwrap_or_default();
+            if bytes.len() + data.len() > ASSIGNMENT_BYTES_MAX {
+                return Ok(false);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(true)
+    });
+    match collected.await {
+        Ok(Ok(true)) => Ok(bytes.freeze()),
+        Ok(Ok(false)) => {
+            drop(bytes);
+            Err(too_large(body, false).await)
+        }
+        Ok(Err(problem)) => Err(problem),
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body of the call did not arrive in time; send it again").and_close()),
     }
+}
+
+fn broken(e: hyper::Error) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, format!("the body of the call broke off: {e}")).and_close()
+}
+
+/// A caller that is still sending sees the answer only when what it sends is taken: for a moment it is, and thrown away.
+async fn too_large(mut body: Incoming, waits: bool) -> Problem {
+    if !waits {
+        let _ = timeout(DISCARD_DEADLINE, async { while let Some(Ok(_)) = body.frame().await {} }).await;
+    }
+    let detail = format!("the assignment is larger than {ASSIGNMENT_BYTES_MAX} bytes; give this node fewer replicas");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).and_close()
 }
 
 /// Understands an assignment.

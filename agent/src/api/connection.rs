@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use cluster::access::{self, Provenance};
 use cluster::fence::Refusal;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
@@ -72,7 +72,10 @@ impl Connection {
                 };
                 Ok(stream("application/x-ndjson", lines.ok_or_else(too_many)?))
             }
-            Endpoint::Assignment => self.assign(request.into_body()).await,
+            Endpoint::Assignment => {
+                let waits = request.headers().contains_key(EXPECT);
+                self.assign(request.into_body(), waits).await
+            }
             Endpoint::Logs(id) => {
                 let query = logs::Query::parse(request.uri().query().unwrap_or_default())
                     .map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, detail))?;
@@ -103,10 +106,10 @@ impl Connection {
         }
     }
 
-    async fn assign(&self, body: Incoming) -> Result<Response<Body>, Problem> {
+    async fn assign(&self, body: Incoming, waits: bool) -> Result<Response<Body>, Problem> {
         // A body may be large: a few at a time.
         let Ok(_permit) = self.server.large_bodies.acquire().await else { return Err(busy(Busy)) };
-        let assignment = assignment::parse(&assignment::read(body).await?)?;
+        let assignment = assignment::parse(&assignment::read(body, waits).await?)?;
         match self.server.door.ask(|reply| Ask::Assign(Box::new(assignment), reply)).await.map_err(busy)? {
             Ok(applied) => json(StatusCode::ACCEPTED, &serde_json::json!({ "applied": applied })),
             Err(refused) => {

@@ -33,9 +33,8 @@ impl Endpoint {
     }
 
     fn at(path: &str) -> Result<Self, Problem> {
-        let replica = |id: &str| {
-            id.parse::<ReplicaId>().map_err(|e| Problem::new(StatusCode::NOT_FOUND, format!("there is no such replica: {e}")))
-        };
+        let replica =
+            |id: &str| id.parse::<ReplicaId>().map_err(|e| Problem::new(StatusCode::NOT_FOUND, format!("there is no such replica: {e}")));
         let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).splitn(5, '/').collect();
         match segments.as_slice() {
             ["healthz"] => Ok(Endpoint::Health),
@@ -87,8 +86,7 @@ mod tests {
         for (method, path) in [("POST", "/v1/assignment"), ("GET", "/v1/assignment"), ("DELETE", "/v1/node"), ("HEAD", "/v1/observe")] {
             assert_eq!(find(method, path), Err(405), "{method} {path}");
         }
-        for path in
-            ["/", "", "*", "/healthz/", "/v1", "/v1/node/", "//v1/node", "/V1/node", "/v1/replicas/../logs", "/v1/replicas/x/logs"]
+        for path in ["/", "", "*", "/healthz/", "/v1", "/v1/node/", "//v1/node", "/V1/node", "/v1/replicas/../logs", "/v1/replicas/x/logs"]
         {
             assert_eq!(find("GET", path), Err(404), "{path}");
         }

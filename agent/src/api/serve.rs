@@ -31,6 +31,9 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// A peer that vanished without a word is noticed after about this.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// A peer that acknowledges nothing of what was sent for so long has vanished as well.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// For answers under way when the agent ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -117,7 +120,10 @@ async fn accept_all(server: &Arc<Server>, listener: TcpListener) {
 async fn converse(server: Arc<Server>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
     let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3));
+    let socket = SockRef::from(&stream);
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3));
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     let cut = CancellationToken::new();
     let end = server.end.clone();
     let connection = Arc::new(Connection { server, peer, local, cut: cut.clone(), may_command: OnceLock::new() });

@@ -94,7 +94,7 @@ pub(crate) fn runtime_base() -> (PathBuf, bool) {
     (std::env::temp_dir().join("ostler"), false)
 }
 
-pub(crate) fn private_directory(_path: &Path) -> io::Result<()> {
+pub(crate) fn private_directory(_path: &Path) -> io::Result<bool> {
     Err(not_yet())
 }
 

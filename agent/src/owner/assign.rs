@@ -30,6 +30,8 @@ impl Owner {
             }
             self.held = Held { cluster: Some(assignment.cluster), stamp: Some(stamp) };
             self.apply(assignment);
+            // Watchers learn at once that it is obeyed.
+            self.observers.heartbeat(self.standing());
         }
         Ok(stamp)
     }

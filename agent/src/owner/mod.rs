@@ -150,8 +150,10 @@ impl Owner {
     fn wake_at(&self) -> Instant {
         let replicas = self.slots.values().filter_map(|slot| slot.replica.deadline_ms());
         let now_ms = self.clock.now().mono_ms;
-        // Once it has passed, everything was told to stop.
-        let goodbye = self.goodbye.iter().map(|goodbye| goodbye.stop_at_ms).filter(|at| *at > now_ms);
+        // What can end the wait of a goodbye; once it has passed, everything was told to stop.
+        let unobserved = self.observed_at_ms.map_or(0, |at| at + OBSERVED_FOR_MS + 1);
+        let goodbye = self.goodbye.iter().flat_map(|goodbye| [goodbye.stop_at_ms, self.lease_until_ms, unobserved]);
+        let goodbye = goodbye.filter(|at| *at > now_ms);
         let flush = (!self.dirty.is_empty() || !self.gone.is_empty()).then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
         self.clock.instant(replicas.chain(goodbye).chain(flush).min().unwrap_or(u64::MAX))
     }

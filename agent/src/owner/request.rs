@@ -90,10 +90,10 @@ impl Owner {
                 let _ = reply.send(self.observers.add(snapshot, self.standing(), cut));
             }
             Request::Replica(id, reply) => {
-                let whereabouts = self.slots.get(&id).map(|slot| Whereabouts {
-                    port: slot.attempt.pid.and(slot.attempt.port),
-                    directory: self.runtime.replica(id),
-                });
+                let whereabouts = self
+                    .slots
+                    .get(&id)
+                    .map(|slot| Whereabouts { port: slot.attempt.pid.and(slot.attempt.port), directory: self.runtime.replica(id) });
                 let _ = reply.send(whereabouts);
             }
             Request::Node(reply) => {

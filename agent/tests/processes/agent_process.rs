@@ -113,8 +113,11 @@ impl Agent {
     pub fn assign(&mut self, commands: &[&[&str]]) -> Vec<String> {
         let ids: Vec<String> = commands.iter().map(|_| new_id()).collect();
         self.ids.extend(ids.clone());
-        let specs: BTreeMap<String, Value> =
-            commands.iter().enumerate().map(|(at, command)| (format!("app{at}@1"), json!({ "command": command, "grace_ms": 400 }))).collect();
+        let specs: BTreeMap<String, Value> = commands
+            .iter()
+            .enumerate()
+            .map(|(at, command)| (format!("app{at}@1"), json!({ "command": command, "grace_ms": 400 })))
+            .collect();
         let replicas: Vec<Value> =
             ids.iter().enumerate().map(|(at, id)| json!({ "id": id, "app": format!("app{at}"), "revision": 1, "phase": "run" })).collect();
         let answer = self.put(json!({ "specs": specs, "replicas": replicas }));

@@ -33,6 +33,9 @@ fn facts() {
     assert_eq!(call(agent.port, "HEAD", "/healthz", &[], b"").status, 200);
 }
 
+/// Method, path, header lines, body, and the status of the answer.
+type Case<'a> = (&'a str, &'a str, &'a [&'a str], &'a [u8], u16);
+
 fn bad_calls() {
     let home = Home::new();
     let agent = Agent::start(&home);
@@ -41,7 +44,7 @@ fn bad_calls() {
     let tunnel_to_nobody = format!("/v1/replicas/{id}/tunnel");
     let upgrade = ["upgrade: ostler-tunnel", "connection: upgrade"];
     let deep = "[".repeat(200_000);
-    let cases: [(&str, &str, &[&str], &[u8], u16); 20] = [
+    let cases: [Case<'_>; 20] = [
         ("GET", "/", &[], b"", 404),
         ("GET", "/v1/nope", &[], b"", 404),
         ("GET", "/v1/node/", &[], b"", 404),
@@ -109,7 +112,9 @@ fn fencing() {
     let taken = agent.put(json!({ "cluster": other, "epoch": 1, "take_over": true, "specs": command, "replicas": replica }));
     assert_eq!(taken.status, 202, "{}", taken.body);
     assert_eq!(get(agent.port, "/v1/node").json()["cluster"], other);
-    agent.wait("the other's is the only one", |replicas| (replicas.len() == 1 && replicas[0]["id"] == id && replicas[0]["ready"] == true).then_some(()));
+    agent.wait("the other's is the only one", |replicas| {
+        (replicas.len() == 1 && replicas[0]["id"] == id && replicas[0]["ready"] == true).then_some(())
+    });
 }
 
 fn observers() {
@@ -120,7 +125,8 @@ fn observers() {
     assert_eq!((first["seq"].as_u64(), first["snapshot"]["replicas"].as_array().unwrap().len()), (Some(1), 0));
     assert!(first["applied"].is_null() && first["cluster"].is_null());
     let id = agent.assign(&[&[&this_program(), "replica", "echo"]]).remove(0);
-    let lines: Vec<serde_json::Value> = std::iter::from_fn(|| observer.next()).take_while(|line| line["replica"]["ready"] != true).collect();
+    let lines: Vec<serde_json::Value> =
+        std::iter::from_fn(|| observer.next()).take_while(|line| line["replica"]["ready"] != true).collect();
     assert!(lines.iter().any(|line| line["replica"]["phase"] == "starting" && line["replica"]["id"] == id));
     let began = std::time::Instant::now();
     let beat = std::iter::from_fn(|| observer.next()).find(|line| line.get("heartbeat").is_some()).unwrap();
@@ -168,7 +174,8 @@ fn tunnel() {
     let id = agent.assign(&[&[&this_program(), "replica", "echo"]]).remove(0);
     agent.wait_ready(1);
     let mut stream = http::connect(agent.port);
-    write!(stream, "GET /v1/replicas/{id}/tunnel HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: ostler-tunnel\r\n\r\n").unwrap();
+    write!(stream, "GET /v1/replicas/{id}/tunnel HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: ostler-tunnel\r\n\r\n")
+        .unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let (status, headers) = http::head_of(&mut reader);
     assert_eq!(status, 101);

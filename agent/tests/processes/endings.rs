@@ -96,7 +96,7 @@ fn guardian_killed_again_and_again() {
 fn both_killed() {
     let home = Home::new();
     let mut agent = Agent::start(&home);
-    let (ids, _) = daemons(&mut agent);
+    let (ids, all) = daemons(&mut agent);
     let guardian = agent.guardian();
     // Stopped first, so that neither sees the other end.
     signal(guardian, Signal::STOP);
@@ -108,21 +108,8 @@ fn both_killed() {
     wait_for("the guardian is gone", SOON, || (!is_alive(guardian)).then_some(()));
     assert!(!of_replicas(&ids).is_empty());
     let next = Agent::start(&home);
-    assert_eq!(of_replicas(&ids), Vec::<u32>::new(), "{}", home.log());
+    assert!(all.iter().all(|pid| !is_alive(*pid)), "{}", home.log());
     drop(next);
-    // What wiped its environment and left its session cannot be told from a stranger's by anything: this test ends it.
-    end_orphans();
-}
-
-/// Ends what the tests' own daemons left under this process, which is a subreaper: see `main`.
-fn end_orphans() {
-    let me = std::process::id();
-    let children = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children")).unwrap();
-    for pid in children.split_whitespace().map(|pid| pid.parse().unwrap()) {
-        if std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\x001000\0") {
-            signal(pid, Signal::KILL);
-        }
-    }
 }
 
 fn guardian_frozen() {
@@ -139,16 +126,14 @@ fn guardian_frozen() {
 fn guardian_frozen_and_agent_killed() {
     let home = Home::new();
     let mut agent = Agent::start(&home);
-    let (ids, all) = daemons(&mut agent);
+    let (_, all) = daemons(&mut agent);
     let guardian = agent.guardian();
     signal(guardian, Signal::STOP);
     signal(agent.pid(), Signal::KILL);
     agent.wait_end();
     let next = Agent::start(&home);
-    assert_eq!(of_replicas(&ids), Vec::<u32>::new(), "{}", home.log());
-    assert!(!is_alive(guardian));
-    drop((next, all));
-    end_orphans();
+    assert!(all.iter().all(|pid| !is_alive(*pid)) && !is_alive(guardian), "{}", home.log());
+    drop(next);
 }
 
 fn asked_to_end() {
@@ -218,7 +203,7 @@ fn control_c() {
     assert_eq!(agent.wait_end(), Some(0));
     let mut said = String::new();
     kept.read_to_string(&mut said).unwrap();
-    assert_eq!(said, "asked\n");
+    assert!(said.contains("asked") && !said.contains("interrupted"), "{said}");
 }
 
 fn output_closed() {

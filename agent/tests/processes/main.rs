@@ -29,7 +29,7 @@ mod replicas;
 fn main() -> std::process::ExitCode {
     let first = std::env::args().nth(1).unwrap_or_default();
     match first.as_str() {
-        agent::GUARDIAN_ARG => agent::guardian_main(),
+        arg if arg == agent::GUARDIAN_ARG => agent::guardian_main(),
         "agent" => agent_process::main(),
         "replica" => replica::main(),
         _ => runner(),
@@ -39,8 +39,6 @@ fn main() -> std::process::ExitCode {
 /// Runs each test in turn: those whose name holds the first argument that is no option.
 #[cfg(target_os = "linux")]
 fn runner() -> std::process::ExitCode {
-    // What the tests' daemons leave when agent and guardian are both killed comes to this process, and not to the host's first.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     let tests: Vec<(&str, fn())> = [endings::TESTS, replicas::TESTS, api::TESTS].concat();
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|arg| arg == "--list") {

@@ -49,7 +49,8 @@ fn surroundings() {
     env.sort_unstable();
     let path = format!("PATH={}", std::env::var("PATH").unwrap());
     let (port, named) = (format!("PORT={}", replica["port"]), format!("OSTLER_REPLICA_ID={id}"));
-    let expected = ["HOME=/nowhere", "HOST=127.0.0.1", "LANG=C", "OSTLER_APP=app0", "OSTLER_NODE=test-node", &named, &path, &port, "TZ=UTC"];
+    let expected =
+        ["HOME=/nowhere", "HOST=127.0.0.1", "LANG=C", "OSTLER_APP=app0", "OSTLER_NODE=test-node", &named, &path, &port, "TZ=UTC"];
     assert_eq!(env, expected);
     let files: Vec<&str> = logs.lines().filter_map(|line| line.strip_prefix("fd ")).collect();
     // The directory that it lists is the fourth.
@@ -74,7 +75,8 @@ fn killed() {
     let port = agent.replica(&id).unwrap()["port"].clone();
     let began = Instant::now();
     signal(pid, Signal::KILL);
-    let next = agent.wait("it is ready again", |replicas| (replicas[0]["attempt"] == 2 && replicas[0]["ready"] == true).then(|| replicas[0].clone()));
+    let next = agent
+        .wait("it is ready again", |replicas| (replicas[0]["attempt"] == 2 && replicas[0]["ready"] == true).then(|| replicas[0].clone()));
     println!("  ready again {} ms after kill -9", began.elapsed().as_millis());
     assert_ne!(next["pid"], pid);
     assert_ne!(next["port"], port);
@@ -99,12 +101,11 @@ fn daemons_end_before_the_next_attempt() {
 fn missing_program() {
     let home = Home::new();
     let mut agent = Agent::start(&home);
-    agent.assign(&[&["no-such-program-anywhere"], &["/no/such/file"], &[]]);
+    let ids = agent.assign(&[&[], &["/no/such/file"], &["no-such-program-anywhere"]]);
     let details = agent.wait("all wait", |replicas| {
         replicas.iter().all(|replica| replica["phase"] == "backoff").then(|| {
-            let mut details: Vec<String> = replicas.iter().map(|replica| replica["detail"].as_str().unwrap().to_owned()).collect();
-            details.sort_unstable();
-            details
+            let detail = |id: &String| replicas.iter().find(|replica| replica["id"] == *id).unwrap()["detail"].as_str().unwrap().to_owned();
+            ids.iter().map(detail).collect::<Vec<String>>()
         })
     });
     assert_eq!(details[0], "the app's command is empty; give it a program");
@@ -125,12 +126,9 @@ fn not_a_program() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let (no_interpreter, garbage) = (file("a", "#!/no/such/interpreter\n"), file("b", "\x7fgarbage"));
-    let ids = agent.assign(&[&[&no_interpreter], &[&garbage]]);
-    agent.wait("both wait", |replicas| replicas.iter().all(|replica| replica["phase"] == "backoff").then_some(()));
-    let detail = |at: usize| agent.replica(&ids[at]).unwrap()["detail"].as_str().unwrap().to_owned();
-    assert!(detail(0).ends_with("its interpreter or loader is not there"), "{}", detail(0));
-    assert!(detail(1).contains("it is no program for this system"), "{}", detail(1));
+    agent.assign(&[&[&file("a", "#!/no/such/interpreter\n")]]);
+    let detail = agent.wait("it waits", |replicas| (replicas[0]["phase"] == "backoff").then(|| replicas[0]["detail"].clone()));
+    assert!(detail.as_str().unwrap().ends_with("its interpreter or loader is not there"), "{detail}");
 }
 
 fn cannot_bind_beside() {
@@ -156,13 +154,17 @@ fn flood() {
         wait_for("the output was rotated", Duration::from_secs(20), || log(at, name).exists().then_some(()));
     }
     // Meanwhile everything else goes on.
-    let pid = agent.wait("the third runs", |replicas| replicas.iter().find(|replica| replica["ready"] == true).and_then(|replica| replica["pid"].as_u64()));
+    let pid = agent.wait("the third runs", |replicas| {
+        replicas.iter().find(|replica| replica["ready"] == true).and_then(|replica| replica["pid"].as_u64())
+    });
     let began = Instant::now();
     signal(pid as u32, Signal::KILL);
-    agent.wait("the third is ready again", |replicas| replicas.iter().any(|replica| replica["ready"] == true && replica["attempt"] == 2).then_some(()));
+    agent.wait("the third is ready again", |replicas| {
+        replicas.iter().any(|replica| replica["ready"] == true && replica["attempt"] == 2).then_some(())
+    });
     println!("  under a flood of output: ready again {} ms after kill -9", began.elapsed().as_millis());
     let tail = http::get(agent.port, &format!("/v1/replicas/{}/logs?tail=3", ids[0])).body;
-    assert_eq!(tail, "a line that is written again and again\n".repeat(3));
+    assert!(tail == "a line that is written again and again\n".repeat(3), "{} bytes", tail.len());
     for entry in std::fs::read_dir(log(0, "")).unwrap() {
         assert!(entry.unwrap().metadata().unwrap().len() < 11 * 1024 * 1024);
     }
@@ -173,7 +175,7 @@ fn grace() {
     let mut agent = Agent::start(&home);
     let id = agent.assign(&[&["sh", "-c", "trap '' TERM; (setsid sleep 1000 &); while :; do sleep 1; done"]]).remove(0);
     agent.wait("it runs", |replicas| replicas[0]["pid"].as_u64());
-    wait_for("its daemon runs", Duration::from_secs(5), || (of_replicas(&[id.clone()]).len() >= 3).then_some(()));
+    wait_for("its daemon runs", Duration::from_secs(5), || (of_replicas(std::slice::from_ref(&id)).len() >= 3).then_some(()));
     let began = Instant::now();
     assert_eq!(agent.put(serde_json::json!({})).status, 202);
     agent.wait("it is stopping", |replicas| (replicas[0]["phase"] == "stopping").then_some(()));

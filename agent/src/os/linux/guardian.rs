@@ -220,7 +220,8 @@ impl Guardian {
     fn spawn(&mut self, spawn: &Spawn) -> io::Result<Pid> {
         let id = spawn.attempt.id;
         if !self.replicas.contains_key(&id) {
-            let output = Output::open(&spawn.directory)?;
+            let output = Output::open(&spawn.directory)
+                .map_err(|e| io::Error::other(format!("its output cannot be kept in {}: {e}", spawn.directory.display())))?;
             let pipes = self.next_pipes;
             for (at, reader) in output.readers() {
                 epoll::add(&self.epoll, reader, epoll::EventData::new_u64(pipes + at as u64), epoll::EventFlags::IN)?;
@@ -394,7 +395,6 @@ fn exit_of(status: WaitStatus) -> Exit {
 fn spawn_sentence(spawn: &Spawn, error: &io::Error) -> String {
     let program = spawn.program.display();
     match error.raw_os_error() {
-        Some(libc::ENOEXEC) => format!("{program} cannot be started: it is no program for this system (a script needs a #! line)"),
         // The file itself was there when the agent looked.
         Some(libc::ENOENT) => format!("{program} cannot be started: its interpreter or loader is not there"),
         _ => format!("{program} cannot be started: {error}"),
@@ -405,4 +405,3 @@ fn millis(ms: u64) -> Timespec {
     let duration = Duration::from_millis(ms);
     Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
-

@@ -1,7 +1,7 @@
 //! What an agent and its guardian left behind that were killed in one instant.
 //!
-//! Then nobody is the parent of their replicas any more, but each process still has the environment that it was started with: the
-//! replica's id, or the guardian's mark. A process is ended only if its environment says so when a pidfd already pins it.
+//! Then nobody is the parent of their replicas any more, but each process still has the environment that it was started with, or the
+//! pipes: they tell the replica; a guardian has a mark. A process is ended only if it shows this when a pidfd already pins it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use cluster::ReplicaId;
 use rustix::process::{Pid, getpid};
 
-use super::process::{kill_if, variable_of};
+use super::process::{kill_if, replica_of, variable_of};
 use crate::guardian::GUARDIAN_VARIABLE;
-use crate::program::REPLICA_ID_VARIABLE;
 
 /// A guardian whose agent is gone ends its replicas and itself; it is given this long to do so.
 const GUARDIAN_DEADLINE: Duration = Duration::from_secs(1);
@@ -24,10 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Ends every process of these replicas, and every guardian with this mark. Returns how many processes there were.
 pub(crate) fn end_leftovers(mark: &str, replicas: &BTreeSet<ReplicaId>) -> io::Result<usize> {
     let is_guardian = |pid| variable_of(pid, GUARDIAN_VARIABLE).is_some_and(|found| found == mark);
-    let is_leftover = |pid| {
-        is_guardian(pid)
-            || variable_of(pid, REPLICA_ID_VARIABLE).and_then(|id| id.parse().ok()).is_some_and(|id| replicas.contains(&id))
-    };
+    let is_leftover = |pid| is_guardian(pid) || replica_of(pid).is_some_and(|id| replicas.contains(&id));
     let began = Instant::now();
     while !such(is_guardian)?.is_empty() && began.elapsed() < GUARDIAN_DEADLINE {
         sleep(LOOK_AGAIN);

@@ -29,10 +29,7 @@ pub struct Output {
 impl Output {
     /// Makes the replica's directory and its pipes, and opens them for reading.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
-        }
+        DirBuilder::new().mode(0o700).recursive(true).create(directory)?;
         Ok(Output { streams: [Drain::open(directory, Stream::Stdout)?, Drain::open(directory, Stream::Stderr)?] })
     }
 

@@ -6,9 +6,11 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open, pidfd_send_signal, wait,
-};
+use cluster::ReplicaId;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open, pidfd_send_signal, wait};
+
+use crate::logs::Stream;
+use crate::program::REPLICA_ID_VARIABLE;
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,23 @@ pub fn descendants_of(root: Pid) -> Vec<Pid> {
         }
     }
     found
+}
+
+/// Whose process it is, as far as it shows: by the environment that it was started with, else by where it writes. A daemon that wiped
+/// its environment mostly still has the pipes.
+pub fn replica_of(pid: Pid) -> Option<ReplicaId> {
+    let named = variable_of(pid, REPLICA_ID_VARIABLE).and_then(|id| id.parse().ok());
+    named.or_else(|| [1, 2].into_iter().find_map(|fd| owner_of_pipe(pid, fd)))
+}
+
+/// The replica whose pipe an open file of a process is: its directory has the replica's id as name.
+fn owner_of_pipe(pid: Pid, fd: i32) -> Option<ReplicaId> {
+    let target = fs::read_link(format!("/proc/{}/fd/{fd}", pid.as_raw_nonzero())).ok()?;
+    let name = target.file_name()?.to_str()?;
+    // The directory may have been removed meanwhile; the files of its output, beside the pipes, are for anybody to read.
+    let name = name.strip_suffix(" (deleted)").unwrap_or(name);
+    let is_pipe = name == Stream::Stdout.name() || name == Stream::Stderr.name();
+    target.parent()?.file_name()?.to_str()?.parse().ok().filter(|_| is_pipe)
 }
 
 /// The value of a variable in the environment that a process was started with. `None` as well when it may not be read.

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
-    setrlimit, setsid,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, setrlimit,
+    setsid,
 };
 
 use crate::guardian::{GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
@@ -48,12 +48,7 @@ pub(crate) fn start_guardian(mark: &str) -> io::Result<(GuardianProcess, Guardia
     let (ours, theirs) = UnixStream::pair()?;
     let (program, name) = own_program();
     let mut command = Command::new(program);
-    command
-        .arg0(name)
-        .arg(GUARDIAN_ARG)
-        .env(GUARDIAN_VARIABLE, mark)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null());
+    command.arg0(name).arg(GUARDIAN_ARG).env(GUARDIAN_VARIABLE, mark).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
     // SAFETY: `detach` makes system calls only, each of them async-signal-safe.
     unsafe { command.pre_exec(detach) };
     let child = command.spawn()?;
@@ -98,9 +93,17 @@ fn become_replica(guardian: Pid) -> io::Result<()> {
     Ok(())
 }
 
-/// A session of its own, signals as they are by default, and no open file that was not meant for it.
+/// A session of its own, signals as they are by default, none of them blocked, and no open file that was not meant for it.
 fn detach() -> io::Result<()> {
     setsid()?;
+    // SAFETY: `none` is initialised by sigemptyset before it is read; it is this process's own mask that is set.
+    unsafe {
+        let mut none = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut none);
+        if libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
     for signal in 1..=libc::SIGRTMAX() {
         // SAFETY: sets a disposition to its default in a process with one thread; refused for KILL, STOP and libc's own.
         unsafe { libc::signal(signal, libc::SIG_DFL) };

@@ -1,16 +1,16 @@
 //! Whose are the orphans that the guardian gets?
 //!
 //! A process whose parent ended becomes the guardian's child. It belongs to the replica whose session it is in, else to the one that its
-//! environment names. A daemon may have left the session and wiped its environment: it belongs to the replica whose first process ended
-//! when it turned up, if it is younger than that. What cannot be told is nobody's: it ends when nothing else is left, or with the agent.
+//! environment names, else to the one that its output goes to. A daemon may have left all three behind: it belongs to the replica whose
+//! first process ended when it turned up, if it is younger than that. What cannot be told is nobody's: it ends when nothing else is left,
+//! or with the agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::ReplicaId;
 use rustix::process::{Pid, getpid};
 
-use super::process::{self, stat, variable_of};
-use crate::program::REPLICA_ID_VARIABLE;
+use super::process::{self, replica_of, stat};
 
 /// An attempt of which processes may be left.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ fn owner_of(pid: Pid, suspects: &[Suspect]) -> Option<ReplicaId> {
     if let Some(suspect) = suspects.iter().find(|suspect| suspect.session == stat.session) {
         return Some(suspect.id);
     }
-    if let Some(id) = variable_of(pid, REPLICA_ID_VARIABLE).and_then(|id| id.parse().ok()) {
+    if let Some(id) = replica_of(pid) {
         return suspects.iter().any(|suspect| suspect.id == id).then_some(id);
     }
     suspects.iter().find(|suspect| suspect.just_ended && suspect.started <= stat.started).map(|suspect| suspect.id)

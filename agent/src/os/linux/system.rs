@@ -51,9 +51,10 @@ pub(crate) fn runtime_base() -> (PathBuf, bool) {
 }
 
 /// Others may have made the directory first where everybody may write: then it must be ours and closed to them.
-pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
+/// True when it was not there before.
+pub(crate) fn private_directory(path: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => return Ok(()),
+        Ok(()) => return Ok(true),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         Err(e) => return Err(e),
     }
@@ -67,7 +68,7 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     if meta.permissions().mode() & 0o022 != 0 {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "other users may write to it"));
     }
-    Ok(())
+    Ok(false)
 }
 
 pub(crate) fn lock_directory(path: &Path) -> io::Result<Option<File>> {
