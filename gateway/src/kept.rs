@@ -19,16 +19,10 @@ use crate::link::Link;
 /// How much of a body is kept.
 pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024;
 
-/// Why a body ended early.
+/// The client broke the body off.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-pub(crate) enum Broken {
-    /// The client ended it.
-    #[error("the client ended the body of its request early")]
-    Client,
-    /// Another attempt reads the body now.
-    #[error("the request was sent again elsewhere")]
-    Superseded,
-}
+#[error("the client ended the body of its request early")]
+pub(crate) struct Broken;
 
 #[derive(Debug)]
 struct Keep {
@@ -40,7 +34,6 @@ struct Keep {
     trailers: Option<HeaderMap>,
     has_ended: bool,
     has_failed: bool,
-    attempt: u32,
 }
 
 /// The body of a request, for all attempts to send it.
@@ -60,7 +53,6 @@ impl KeptBody {
             trailers: None,
             has_ended: false,
             has_failed: false,
-            attempt: 0,
         }))))
     }
 
@@ -92,14 +84,13 @@ impl KeptBody {
         self.0.as_ref().is_some_and(|keep| keep.borrow().has_failed)
     }
 
-    /// The body for one attempt on `link`; an earlier attempt gets no more of it. `is_idempotent`: once it is kept to its end, the
+    /// The body for one attempt on `link`; there is one attempt at a time. `is_idempotent`: once it is kept to its end, the
     /// request may be moved.
     pub(crate) fn attempt(&self, link: &Rc<Link>, is_idempotent: bool) -> RequestBody {
         RequestBody(self.0.as_ref().map(|keep| {
-            let mut inner = keep.borrow_mut();
-            inner.attempt += 1;
+            let inner = keep.borrow();
             let length = inner.source.size_hint().exact().map(|left| left + inner.kept_bytes as u64);
-            Attempt { keep: Rc::clone(keep), link: Rc::clone(link), at: 0, number: inner.attempt, length, is_idempotent }
+            Attempt { keep: Rc::clone(keep), link: Rc::clone(link), at: 0, length, is_idempotent }
         }))
     }
 }
@@ -113,7 +104,6 @@ struct Attempt {
     link: Rc<Link>,
     /// The next of the kept chunks.
     at: usize,
-    number: u32,
     length: Option<u64>,
     is_idempotent: bool,
 }
@@ -125,15 +115,12 @@ pub(crate) struct RequestBody(Option<Attempt>);
 impl Attempt {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let keep = &mut *self.keep.borrow_mut();
-        if keep.attempt != self.number {
-            return Poll::Ready(Some(Err(Broken::Superseded)));
-        }
         if let Some(chunk) = keep.kept.get(self.at) {
             self.at += 1;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
         if keep.has_failed {
-            return Poll::Ready(Some(Err(Broken::Client)));
+            return Poll::Ready(Some(Err(Broken)));
         }
         if keep.has_ended {
             // Trailers are given once in each attempt.
@@ -148,7 +135,7 @@ impl Attempt {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {
                 keep.has_failed = true;
-                return Poll::Ready(Some(Err(Broken::Client)));
+                return Poll::Ready(Some(Err(Broken)));
             }
             None => {
                 keep.has_ended = true;

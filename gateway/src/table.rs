@@ -169,6 +169,23 @@ mod tests {
     }
 
     #[test]
+    fn second_choices_spread_over_all_others() {
+        let turns = BTreeMap::new();
+        let ack = ThreadAck::new(Arc::new(Notify::new()));
+        let replicas = [(1, false), (2, false), (3, false), (4, false)];
+        let (table, _) = Table::build(&published(&turns, &replicas), &Table::default(), &[], &ack);
+        let app = table.app_for("", "/").unwrap();
+        let mut counts = BTreeMap::new();
+        for _ in 0..120 {
+            let first = app.pick(&[]).unwrap().key;
+            if first == key(2) {
+                *counts.entry(app.pick(&[first]).unwrap().key.replica.0).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(counts, BTreeMap::from([(1, 10), (3, 10), (4, 10)]));
+    }
+
+    #[test]
     fn a_replica_that_left_is_counted_until_its_last_request_ends() {
         let turns = BTreeMap::new();
         let ack = ThreadAck::new(Arc::new(Notify::new()));

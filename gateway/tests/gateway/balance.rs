@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::client::DEADLINE;
 use crate::rig::{Rig, direct};
 use crate::upstream::Upstream;
 
@@ -67,6 +71,43 @@ fn a_last_choice_gets_requests_only_when_nothing_else_does() {
     routes[1].last_choice = true;
     rig.publish(routes);
     assert_eq!(tally((0..4).map(|_| rig.get("/").body)), BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 2)]));
+}
+
+#[test]
+fn a_connection_ends_when_it_was_idle_for_too_long_or_its_replica_left() {
+    let (ended, endings) = mpsc::channel();
+    let replica = Upstream::start(move |mut conn| {
+        while conn.head().is_some() && conn.answer("a") {}
+        ended.send(()).unwrap();
+    });
+    let rig = Rig::new(1);
+    let mut table = rig.table(1, vec![direct(1, &replica)]);
+    table.apps.values_mut().for_each(|app| app.keepalive_idle_ms = 100);
+    rig.publish_table(table);
+    rig.get("/");
+    endings.recv_timeout(DEADLINE).unwrap();
+    rig.publish(vec![direct(1, &replica)]);
+    rig.get("/");
+    assert!(endings.try_recv().is_err());
+    rig.publish(Vec::new());
+    endings.recv_timeout(Duration::from_secs(2)).unwrap();
+}
+
+#[test]
+fn what_must_not_be_sent_twice_does_not_go_out_on_a_connection_that_was_idle_for_long() {
+    let replica = Upstream::named("a");
+    let rig = Rig::new(1);
+    rig.publish(vec![direct(1, &replica)]);
+    rig.get("/");
+    rig.client().post("/", "");
+    assert_eq!(replica.connections(), 1);
+    // A second is the point of this test.
+    std::thread::sleep(Duration::from_millis(1_050));
+    rig.get("/");
+    assert_eq!(replica.connections(), 1);
+    std::thread::sleep(Duration::from_millis(1_050));
+    rig.client().post("/", "");
+    assert_eq!(replica.connections(), 2);
 }
 
 #[test]

@@ -57,6 +57,16 @@ impl Client {
         Client { tcp }
     }
 
+    /// A client whose kernel holds little of what it has not read.
+    pub fn narrow(addr: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        socket.connect(&addr.into()).unwrap();
+        let tcp: TcpStream = socket.into();
+        tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+        Client { tcp }
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.tcp.write_all(bytes.as_ref()).unwrap();
         self

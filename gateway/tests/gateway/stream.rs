@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::client::until;
+use crate::client::{DEADLINE, until};
 use crate::rig::{Rig, direct};
 use crate::upstream::Upstream;
 
@@ -154,13 +154,29 @@ fn what_comes_piece_by_piece_goes_on_piece_by_piece() {
 }
 
 #[test]
+fn an_early_answer_is_not_lost_to_a_client_that_goes_on_sending() {
+    let rig = Rig::new(1);
+    rig.publish_table(rig.table(0, Vec::new()));
+    for _ in 0..20 {
+        let mut client = rig.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
+        for _ in 0..20 {
+            client.send([b'x'; 20_000]);
+        }
+        client.answer(false).unwrap().problem(503);
+    }
+}
+
+#[test]
 fn an_answer_before_the_end_of_the_request_reaches_the_client_and_the_connection_is_not_used_again() {
-    let replica = Upstream::start(|mut conn| {
+    let (ended, has_ended) = std::sync::mpsc::channel();
+    let replica = Upstream::start(move |mut conn| {
         if let Some(head) = conn.head() {
             if head.starts_with("POST") {
                 conn.write("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno");
                 let mut rest = Vec::new();
                 let _ = conn.tcp.read_to_end(&mut rest);
+                ended.send(rest).unwrap();
             } else {
                 conn.answer("next");
             }
@@ -172,6 +188,8 @@ fn an_answer_before_the_end_of_the_request_reaches_the_client_and_the_connection
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome");
     let answer = client.answer(false).unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (413, "no"));
+    // The client is still there, and could send more.
+    assert_eq!(has_ended.recv_timeout(DEADLINE).unwrap(), b"some");
     assert_eq!(rig.get("/").body, "next");
     assert_eq!(replica.connections(), 2);
 }

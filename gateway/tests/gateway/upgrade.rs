@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
+use crate::client::Client;
 use crate::rig::{Rig, direct, key};
 use crate::upstream::Upstream;
 
@@ -72,7 +73,7 @@ fn a_replica_that_does_not_change_answers_as_ever() {
 
 #[test]
 fn a_large_answer_to_a_refused_upgrade_is_whole() {
-    const LARGE: usize = 8 * 1024 * 1024;
+    const LARGE: usize = 4 * 1024 * 1024;
     let replica = Upstream::start(|mut conn| {
         conn.head();
         conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
@@ -80,7 +81,7 @@ fn a_large_answer_to_a_refused_upgrade_is_whole() {
     });
     let rig = Rig::new(1);
     rig.publish(vec![direct(1, &replica)]);
-    let mut client = rig.client();
+    let mut client = Client::narrow(rig.addr);
     client.send(ASK.replace("keep-alive, Upgrade", "close, Upgrade"));
     assert_eq!(client.answer(false).unwrap().body.len(), LARGE);
 }
