@@ -63,6 +63,8 @@ pub fn assemble(given: Given, life: &Lifetimes) -> Parts {
     let links = Links::new(dialer, handle.events(), life.tasks.clone(), life.end.clone());
     let api = Api::new(Arc::clone(&store), handle.clone(), publisher.tables(), ourselves, allow_host, life.streams_end.clone());
     let state = ClusterState::new(store.cluster(), epoch, settings, clock.now());
-    let control = Control { state, store, links, publisher, inbox, handle: handle.clone(), tasks: life.tasks.clone(), clock };
+    let desired = store.watch();
+    let mut control = Control { state, store, desired, links, publisher, inbox, handle: handle.clone(), tasks: life.tasks.clone(), clock };
+    control.read_store();
     Parts { control, handle, api, subscriber }
 }

@@ -131,6 +131,8 @@ pub struct Control {
     pub state: ClusterState,
     /// Where it is kept what is wanted.
     pub store: Arc<dyn Store>,
+    /// What the store has.
+    pub desired: watch::Receiver<Arc<Desired>>,
     /// The links to the nodes.
     pub links: Links,
     /// Where routing tables go.
@@ -157,17 +159,20 @@ struct Pending {
 impl Control {
     /// Runs until `end`.
     pub async fn run(mut self, end: CancellationToken) {
-        let mut desired = self.store.watch();
-        desired.mark_changed();
         let mut pending = Pending::default();
         let period = Duration::from_millis(self.state.settings.tick_ms);
-        let mut tick_at = Instant::now() + period;
+        // The first at once: the gateway waits for a table.
+        let mut tick_at = Instant::now();
+        let mut is_fresh = false;
         loop {
             let first = tokio::select! {
                 biased;
                 () = end.cancelled() => return,
                 message = self.inbox.recv() => message,
-                _ = desired.changed() => None,
+                _ = self.desired.changed() => {
+                    is_fresh = true;
+                    None
+                }
                 () = tokio::time::sleep_until(tick_at) => None,
             };
             if let Some(message) = first {
@@ -178,7 +183,10 @@ impl Control {
                 self.take(message, &mut pending);
             }
             // Behind the messages: whoever wrote to the store before they asked sees what they wrote.
-            self.read_store(&mut desired);
+            if is_fresh || self.desired.has_changed().unwrap_or(false) {
+                is_fresh = false;
+                self.read_store();
+            }
             // Behind all other input, and before the decision: after a sleep, nobody is judged by the silence of the sleeper.
             if Instant::now() >= tick_at {
                 self.state.observe(Event::Tick, self.clock.now());
@@ -212,14 +220,13 @@ impl Control {
         self.links.get(node)
     }
 
-    fn read_store(&mut self, desired: &mut watch::Receiver<Arc<Desired>>) {
-        if desired.has_changed().unwrap_or(false) {
-            let wanted = Arc::clone(&desired.borrow_and_update());
-            let apps = wanted.apps.values().cloned().collect();
-            let members = wanted.members.values().cloned().collect();
-            self.state.observe(Event::Desired { apps, members }, self.clock.now());
-            self.links.follow(&wanted.members);
-        }
+    /// Takes in what the store has. The first time, before any call is served: the members of that moment may run something.
+    pub fn read_store(&mut self) {
+        let wanted = Arc::clone(&self.desired.borrow_and_update());
+        let apps = wanted.apps.values().cloned().collect();
+        let members = wanted.members.values().cloned().collect();
+        self.state.observe(Event::Desired { apps, members }, self.clock.now());
+        self.links.follow(&wanted.members);
     }
 
     fn carry_out(&mut self, effects: Effects, pending: &mut Pending) {

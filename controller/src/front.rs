@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::stub::Gateway;
 use cluster::event::Event;
 use cluster::route::RouteAck;
+use gateway::Gateway;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,7 @@ pub async fn hold(gateway: Gateway, mut subscriber: Subscriber, control: mpsc::S
                     gateway.publish(Arc::clone(&table));
                     // Behind the table that lacks them: what waits on them finds another replica.
                     if !dead.is_empty() {
-                        gateway.abandon(&dead);
+                        gateway.abandon(dead);
                     }
                 }
                 None => break,

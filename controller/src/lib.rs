@@ -15,7 +15,6 @@ mod link;
 mod publication;
 mod signals;
 mod store;
-mod stub;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +23,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::stub::Gateway;
 use cluster::{ClusterId, IdSource};
 use gateway::listen::{self, Listen};
-use gateway::{Face, LocalDoor};
+use gateway::{Face, Gateway, LocalDoor};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Ourselves;
@@ -61,7 +59,7 @@ pub enum Error {
     Store(#[from] store::Error),
     /// The gateway.
     #[error(transparent)]
-    Gateway(#[from] stub::Error),
+    Gateway(#[from] gateway::Error),
     /// Signals.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),

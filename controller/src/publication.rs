@@ -4,7 +4,7 @@
 //! gathered until it is fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use cluster::NodeId;
 use cluster::route::{RouteAck, RouteKey, RoutingTable};
@@ -33,7 +33,7 @@ struct Known {
 
 /// The gateway's end.
 pub struct Subscriber {
-    shared: Arc<watch::Sender<Publication>>,
+    shared: Weak<watch::Sender<Publication>>,
     changes: watch::Receiver<Publication>,
 }
 
@@ -42,8 +42,8 @@ pub struct Subscriber {
 pub fn channel() -> (Publisher, Subscriber) {
     let (shared, changes) = watch::channel(Publication::default());
     let shared = Arc::new(shared);
-    let tables = watch::Sender::new(Arc::default());
-    (Publisher { shared: Arc::clone(&shared), tables, routes: BTreeMap::new() }, Subscriber { shared, changes })
+    let subscriber = Subscriber { shared: Arc::downgrade(&shared), changes };
+    (Publisher { shared, tables: watch::Sender::new(Arc::default()), routes: BTreeMap::new() }, subscriber)
 }
 
 impl Publisher {
@@ -90,7 +90,7 @@ impl Subscriber {
         self.changes.changed().await.ok()?;
         self.changes.borrow_and_update();
         let mut next = None;
-        self.shared.send_if_modified(|publication| {
+        self.shared.upgrade()?.send_if_modified(|publication| {
             let dead = std::mem::take(&mut publication.dead).into_iter().collect();
             next = Some((Arc::clone(&publication.table), dead));
             false

@@ -1,12 +1,13 @@
 //! Scaling apps.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use cluster::AppName;
 
 use super::calls::{Scale, ScaleApp};
 use super::json::Json;
 use super::nodes::asked_by;
 use super::problem::Problem;
+use super::segment::Segment;
 use super::view::App;
 use super::{Api, body};
 use crate::store::{self, Change, Desired};
@@ -32,7 +33,7 @@ pub async fn scale(State(api): State<Api>, request: Request) -> Result<Json<App>
     (status = 404, description = "No app has this name", body = Problem),
     (status = 503, description = "The store cannot be written", body = Problem),
 ))]
-pub async fn scale_one(State(api): State<Api>, Path(name): Path<String>, request: Request) -> Result<Json<App>, Problem> {
+pub async fn scale_one(State(api): State<Api>, Segment(name): Segment, request: Request) -> Result<Json<App>, Problem> {
     let by = asked_by(&request);
     let call: ScaleApp = body::json(request).await?;
     set(&api, Some(&name), call.count.0, &by).await

@@ -1,13 +1,14 @@
 //! The output of a replica, passed on from its agent as it comes.
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use cluster::ReplicaId;
 use http::{StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::problem::Problem;
+use super::segment::Segment;
 use super::{Api, streams};
 use crate::link::Passed;
 
@@ -34,7 +35,7 @@ struct Query {
     (status = 404, description = "No replica has this id", body = Problem),
     (status = 503, description = "Its agent does not answer", body = Problem),
 ))]
-pub async fn logs(State(api): State<Api>, Path(id): Path<String>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+pub async fn logs(State(api): State<Api>, Segment(id): Segment, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let id: ReplicaId = id.parse().map_err(|error: cluster::id::BadId| Problem::bad_request(error.to_string()))?;
     let query = Query::parse(query.as_deref().unwrap_or_default()).map_err(Problem::bad_request)?;
     let slot = if query.follow { Some(streams::slot(&api)?) } else { None };

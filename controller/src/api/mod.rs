@@ -15,6 +15,7 @@ mod ourselves;
 mod problem;
 mod reads;
 mod routes;
+mod segment;
 mod server;
 mod streams;
 mod view;

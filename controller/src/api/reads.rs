@@ -1,10 +1,11 @@
 //! What can be looked at.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 
 use super::Api;
 use super::json::Json;
 use super::problem::Problem;
+use super::segment::Segment;
 use super::view::{App, Apps, Health, Node, Nodes, Replica, Replicas, Status, Version};
 
 /// The cluster map: apps, nodes and replicas.
@@ -40,7 +41,7 @@ pub async fn apps(State(api): State<Api>) -> Result<Json<Apps>, Problem> {
     (status = 404, description = "No app has this name", body = Problem),
     (status = 503, description = "The control loop does not answer", body = Problem),
 ))]
-pub async fn app(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<App>, Problem> {
+pub async fn app(State(api): State<Api>, Segment(name): Segment) -> Result<Json<App>, Problem> {
     let found = api.control.status().await?.apps.into_iter().find(|app| app.name.as_str() == name);
     found.map(|app| Json(app.into())).ok_or_else(|| Problem::not_found(format!("there is no app \"{name}\"; GET /v1/apps lists them")))
 }
