@@ -1,0 +1,28 @@
+//! What the built programs do, as an operator would see it: real processes, real HTTP, real signals.
+//!
+//! The scenarios hold the programs alone and use none of the libraries behind them. They read as scripts; what they stand on is
+//! in `harness`. Each starts a cluster of its own, on ports and in a directory of its own, and fails if a process or a file is
+//! left when it ends.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+mod access;
+mod agent_api;
+mod bad_input;
+mod command_lines;
+mod damage;
+mod demo;
+mod failing_workers;
+mod gateway;
+mod goodbye;
+mod kills;
+mod logs;
+mod membership;
+mod namespaces;
+mod operator;
+mod process_trees;
+mod restarts;
+mod seven;
+mod silence;
