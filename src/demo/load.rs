@@ -1,6 +1,8 @@
 //! A steady stream of requests through the gateway, one after the other, that counts what fails.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use tokio::sync::oneshot;
@@ -24,6 +26,7 @@ pub struct Outcome {
 
 /// Requests that are under way.
 pub struct Load {
+    answered: Arc<AtomicU64>,
     stop: oneshot::Sender<()>,
     outcome: JoinHandle<Outcome>,
 }
@@ -32,11 +35,16 @@ impl Load {
     /// Begins.
     pub fn start(client: Client) -> Load {
         let (stop, mut stopped) = oneshot::channel();
+        let answered = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&answered);
         let outcome = tokio::spawn(async move {
             let mut outcome = Outcome::default();
             while matches!(stopped.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
                 match request(&client).await {
-                    Ok(()) => outcome.answered += 1,
+                    Ok(()) => {
+                        outcome.answered += 1;
+                        counted.store(outcome.answered, Ordering::Relaxed);
+                    }
                     Err(failure) => {
                         outcome.failed += 1;
                         outcome.first_failure.get_or_insert(failure);
@@ -46,7 +54,15 @@ impl Load {
             }
             outcome
         });
-        Load { stop, outcome }
+        Load { answered, stop, outcome }
+    }
+
+    /// Waits until so many more are answered, or `so_long` has passed: whether that is enough shows at the end.
+    pub async fn more(&self, count: u64, so_long: Duration) {
+        let (since, from) = (Instant::now(), self.answered.load(Ordering::Relaxed));
+        while self.answered.load(Ordering::Relaxed) < from + count && since.elapsed() < so_long {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Ends after the request that is under way.

@@ -20,7 +20,7 @@ use crate::view::Status;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the replicas of an agent that leaves may take to be ready elsewhere: the original says 3 to 6 seconds.
 const FAILOVER: Duration = Duration::from_secs(6);
-/// How many requests scenario 4 sends, over four workers.
+/// How many requests scenario 4 sends, over four workers; also how many scenario 6 sees before the agent goes and after it went.
 const REQUESTS: usize = 40;
 /// How many lines of the controller's log scenario 6 shows.
 const LOG_LINES_MAX: usize = 12;
@@ -136,6 +136,7 @@ impl Tour<'_, '_> {
         let lost: BTreeSet<u32> = self.status().await?.on(&self.nodes[1]).filter_map(|replica| replica.pid).collect();
         let log_from = self.stage.controller()?.log().length();
         let load = Load::start(self.client.clone());
+        load.more(REQUESTS as u64, PATIENCE).await;
         let since = Instant::now();
         print(&format!("   Ctrl+C for the agent {} while requests go on\n", self.nodes[1]))?;
         self.stage.agent(1).context("agent 2 has ended by itself")?.ask(Ask::Interrupt);
@@ -151,6 +152,7 @@ impl Tour<'_, '_> {
         };
         let (status, _) = until(&self.client, "the node shown as gone", since, PATIENCE, gone).await?;
         all_end(&lost, PATIENCE).await?;
+        load.more(REQUESTS as u64, PATIENCE).await;
         let outcome = load.stop().await?;
         let said = self.stage.controller()?.log().read_from(log_from)?;
         let story: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
