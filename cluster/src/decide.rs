@@ -166,8 +166,9 @@ impl ClusterState {
                 continue;
             }
             let replicas = replicas.remove(id).unwrap_or_default();
-            if replicas.is_empty() && node.observed.is_empty() && node.applied.is_none() && !node.member.removed && node.sent.is_none() {
-                // It runs nothing and is to run nothing: an agent keeps no cluster until it has work.
+            let says_nothing = replicas.is_empty() && node.observed.is_empty() && node.applied.is_none() && node.sent.is_none();
+            if says_nothing && !node.member.removed && node.refusal.is_none() {
+                // It runs nothing and is to run nothing: an agent keeps no cluster until it has work. After a refusal it is asked again.
                 continue;
             }
             let same = node.sent.as_ref().filter(|sent| sent.assignment.replicas == replicas);

@@ -101,6 +101,7 @@ impl ClusterState {
         node.reported = false;
         // What was sent may not have arrived: it is sent again once the node has reported.
         node.sent = None;
+        node.refusal = None;
     }
 
     fn line(&mut self, id: NodeId, line: ObserveLine, now: Now) {

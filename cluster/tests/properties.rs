@@ -342,3 +342,29 @@ fn a_replica_that_its_agent_ends_by_an_order_that_was_overtaken_is_replaced() {
     assert_eq!(world.controller.status(world.now).apps[0].ready, 2);
     assert_eq!(world.process_ids().intersection(&before).count(), 1);
 }
+
+#[test]
+fn a_node_that_refused_an_assignment_is_asked_again_and_used_again() {
+    let mut world = World::new(2);
+    world.scale(2);
+    world.run(20);
+    let refuse = |world: &mut World| {
+        let node = cluster::NodeId(2);
+        let stamp = world.controller.nodes[&node].sent.as_ref().unwrap().assignment.stamp;
+        world.controller.observe(Event::PutFailed { node, stamp, error: "it is busy".to_owned() }, world.now);
+        assert!(world.controller.nodes[&node].refusal.is_some());
+    };
+    refuse(&mut world);
+    world.run(30);
+    world.scale(4);
+    world.run(30);
+    assert_eq!(world.controller.status(world.now).nodes[1].replicas, 2);
+    world.scale(0);
+    world.run(30);
+    refuse(&mut world);
+    world.restart(1);
+    world.run(30);
+    world.scale(4);
+    world.run(30);
+    assert_eq!(world.controller.status(world.now).nodes[1].replicas, 2);
+}
