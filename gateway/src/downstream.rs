@@ -114,7 +114,7 @@ where
         return;
     }
     if ended.is_ok() && has_asked_to_upgrade.get() {
-        // hyper ends a connection on which an upgrade was only asked for without flushing it: once more, for the rest.
+        // Where an upgrade was asked for and refused, hyper leaves the stream open and perhaps unflushed: once more, for the rest.
         ended = poll_fn(|cx| Pin::new(&mut connection).poll(cx)).await;
     }
     let is_answered = match ended {

@@ -50,13 +50,20 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
     let mut tried: Vec<RouteKey> = Vec::new();
     let mut again: Option<Rc<Replica>> = None;
     let mut replays = 0;
+    // What is told if the request was sent, and no other replica is found for it.
+    let mut unanswered: Option<Problem> = None;
     let mut patience = Patience::default();
     loop {
         // From here until the request is counted in flight nothing is awaited: so an acknowledged table is exact.
         let table = core.table();
         let Some(app) = table.app_for(outbound.host(), outbound.path()) else {
+            if !table.has_come() {
+                let not_yet = |_| Problem::passing("the gateway has just started and does not know the apps yet; try again");
+                patience.next_table(core).await.map_err(not_yet)?;
+                continue;
+            }
             return Err(if table.is_empty() {
-                Problem::passing("no app is known here yet")
+                Problem::passing("there is no app here yet")
             } else {
                 Problem::new(StatusCode::NOT_FOUND, format!("no app serves {} on {}", outbound.path(), outbound.host()))
             });
@@ -64,7 +71,9 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
         let same = again.take().filter(|replica| !replica.is_retired());
         let must_be_new = same.is_some();
         let Some(replica) = same.or_else(|| app.pick(&tried)) else {
-            wait_for_replica(core, app, &mut patience, !tried.is_empty()).await?;
+            if let Err(problem) = wait_for_replica(core, app, &mut patience, !tried.is_empty()).await {
+                return Err(unanswered.unwrap_or(problem));
+            }
             continue;
         };
         let in_flight = InFlight::new(Rc::clone(&replica));
@@ -78,7 +87,7 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
                     tracing::debug!(%error, "a replica was passed over");
                     tried.push(replica.key);
                     if patience.is_over(core) {
-                        return Err(too_late(core, app, true));
+                        return Err(unanswered.unwrap_or_else(|| too_late(core, app, true)));
                     }
                     continue;
                 }
@@ -94,7 +103,10 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
         let may_replay = outbound.is_idempotent && outbound.body.can_replay() && replays < REPLAYS_MAX;
         match failure {
             Failure::Unsent => {}
-            Failure::Unanswered if may_replay => replays += 1,
+            Failure::Unanswered if may_replay => {
+                unanswered = Some(no_answer(core, failure, &replica, &outbound, replays));
+                replays += 1;
+            }
             Failure::Unanswered | Failure::Broken | Failure::Late => return Err(no_answer(core, failure, &replica, &outbound, replays)),
         }
         if lease.is_reused {
@@ -156,10 +168,13 @@ fn no_answer(core: &Core, failure: Failure, replica: &Replica, outbound: &Outbou
                 "replica {id} got the request and ended the connection without an answer; its body was too large to be kept and sent again"
             ),
         ),
-        Failure::Unsent | Failure::Unanswered => Problem::new(
-            StatusCode::BAD_GATEWAY,
-            format!("the request was sent {} times, and each replica ended the connection without an answer", replays + 1),
-        ),
+        Failure::Unsent | Failure::Unanswered => {
+            let before = if replays == 0 { String::new() } else { format!("; it had been sent before, {replays} times") };
+            Problem::new(
+                StatusCode::BAD_GATEWAY,
+                format!("replica {id} got the request and ended the connection without an answer{before}"),
+            )
+        }
     }
 }
 

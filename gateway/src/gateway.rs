@@ -64,7 +64,7 @@ struct Thread {
 impl Gateway {
     /// Starts the threads, and returns when all of them serve. Each door has one listener per thread ([`crate::listen::bind`]).
     ///
-    /// Until the first table every request is answered by 503.
+    /// Requests that come before the first table wait for it, as for a replica.
     ///
     /// # Errors
     /// An [`Error`] that says which door or thread.

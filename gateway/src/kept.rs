@@ -1,7 +1,7 @@
 //! The body of a request on its way to a replica, kept while it is small, so that the request can be sent again.
 //!
-//! Until the first byte of the request was written, everything that was taken from the client is kept; from then on, up to
-//! [`KEPT_BYTES_MAX`].
+//! Until the first byte of the request was written, everything that was taken from the client is kept (a connection takes no more than
+//! its buffer before it writes); from then on, up to [`KEPT_BYTES_MAX`].
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -126,10 +126,6 @@ impl Attempt {
             // Trailers are given once in each attempt.
             let is_given = std::mem::replace(&mut self.at, ENDED) == ENDED;
             return Poll::Ready(keep.trailers.clone().filter(|_| !is_given).map(|trailers| Ok(Frame::trailers(trailers))));
-        }
-        if keep.kept_bytes >= KEPT_BYTES_MAX && !self.link.has_written() {
-            // Not one byte has gone out, so all must stay repeatable. The connection's task comes back here when it could write.
-            return Poll::Pending;
         }
         let frame = match std::task::ready!(Pin::new(&mut keep.source).poll_frame(cx)) {
             Some(Ok(frame)) => frame,

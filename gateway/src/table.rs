@@ -19,6 +19,7 @@ pub(crate) struct Table {
     source: Arc<RoutingTable>,
     apps: BTreeMap<AppName, Rc<App>>,
     replicas: BTreeMap<RouteKey, Rc<Replica>>,
+    has_come: bool,
 }
 
 /// One app of a table.
@@ -40,7 +41,7 @@ impl Table {
     pub(crate) fn build(published: &Published, before: &Table, retired: &[Rc<Replica>], ack: &Arc<ThreadAck>) -> (Self, Vec<Rc<Replica>>) {
         let known: BTreeMap<RouteKey, &Rc<Replica>> =
             retired.iter().chain(before.replicas.values()).map(|replica| (replica.key, replica)).collect();
-        let mut table = Table { source: Arc::clone(&published.table), apps: BTreeMap::new(), replicas: BTreeMap::new() };
+        let mut table = Table { source: Arc::clone(&published.table), apps: BTreeMap::new(), replicas: BTreeMap::new(), has_come: true };
         for (name, routes) in &published.table.apps {
             let mut app = App {
                 name: name.clone(),
@@ -82,7 +83,12 @@ impl Table {
         self.source.app_for(host, path).and_then(|(name, _)| self.apps.get(name))
     }
 
-    /// Whether there is any app at all.
+    /// Whether anybody has published it: `false` for the empty one that a thread begins with.
+    pub(crate) fn has_come(&self) -> bool {
+        self.has_come
+    }
+
+    /// Whether there is no app at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.apps.is_empty()
     }

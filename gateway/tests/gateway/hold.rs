@@ -106,12 +106,22 @@ fn an_app_that_is_scaled_to_0_is_refused_at_once_by_the_call_that_starts_it() {
 
 #[test]
 fn without_a_table_or_an_app_there_is_a_problem_too() {
-    let rig = Rig::new(1);
-    assert!(rig.get("/").problem(503).contains("no app is known"));
+    let rig = Rig::with(1, Limits { hold_ms: 100, ..Limits::default() }, Face::Apps);
+    assert!(rig.get("/").problem(503).contains("does not know the apps yet"));
     let mut table = rig.table(1, Vec::new());
     table.fallback = None;
     rig.publish_table(table);
     assert!(rig.get("/nowhere").problem(404).contains("/nowhere"));
     rig.publish_table(RoutingTable { version: 7, ..RoutingTable::default() });
-    rig.get("/").problem(503);
+    assert!(rig.get("/").problem(503).contains("no app here"));
+}
+
+#[test]
+fn a_request_waits_for_the_first_table() {
+    let replica = Upstream::named("ready");
+    let rig = Rig::new(1);
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    rig.publish(vec![direct(1, &replica)]);
+    assert_eq!(client.answer(false).unwrap().body, "ready");
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use cluster::route::Target;
+use gateway::{Face, Limits};
 
 use crate::client::{DEADLINE, until};
 use crate::rig::{Rig, direct, key, refusing, route};
@@ -84,8 +85,27 @@ fn a_request_is_sent_again_twice_and_no_more() {
     let rig = Rig::new(1);
     rig.publish((1..).zip(&replicas).map(|(number, upstream)| direct(number, upstream)).collect());
     let detail = rig.get("/").problem(502);
-    assert!(detail.contains("sent 3 times"), "{detail}");
+    assert!(detail.contains("without an answer; it had been sent before, 2 times"), "{detail}");
     assert_eq!(replicas.iter().map(Upstream::requests).sum::<usize>(), 3);
+}
+
+#[test]
+fn a_request_that_was_sent_waits_for_a_replacement_and_is_told_if_none_comes() {
+    let cutting = |mut conn: Conn| {
+        if conn.head().is_some() {
+            conn.reset();
+        }
+    };
+    let (only, replacement) = (Upstream::start(cutting), Upstream::named("replacement"));
+    let rig = Rig::with(1, Limits { hold_ms: 300, ..Limits::default() }, Face::Apps);
+    rig.publish(vec![direct(1, &only)]);
+    let detail = rig.get("/").problem(502);
+    assert!(detail.ends_with("got the request and ended the connection without an answer"), "{detail}");
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    only.await_requests(2);
+    rig.publish(vec![direct(2, &replacement)]);
+    assert_eq!(client.answer(false).unwrap().body, "replacement");
 }
 
 #[test]
