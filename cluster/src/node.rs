@@ -147,7 +147,7 @@ impl Node {
                     NodeState::Duplicate
                 } else if self.foreign.is_some() {
                     NodeState::Foreign
-                } else if self.is_silent(settings, now) {
+                } else if self.is_silent(settings, now) && !self.is_just_gone(settings, now) {
                     NodeState::Suspect
                 } else if self.is_going() {
                     NodeState::Draining
@@ -196,6 +196,11 @@ impl Node {
     #[must_use]
     pub fn is_silent(&self, settings: &Settings, now: Now) -> bool {
         matches!(self.contact, Contact::Broken { .. }) || self.contact.silent_ms(now).is_some_and(|ms| ms >= settings.suspect_ms())
+    }
+
+    /// It said goodbye and ended its stream a moment ago: the next dial tells.
+    fn is_just_gone(&self, settings: &Settings, now: Now) -> bool {
+        self.leaving && self.contact.silent_ms(now).is_some_and(|ms| ms < settings.suspect_ms())
     }
 
     /// It is on its way out, by its own word or the operator's.
