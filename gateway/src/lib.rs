@@ -6,6 +6,8 @@
 //! Absent from here: what should run and what does run (a [`cluster::route::RoutingTable`] says where to send requests, and nobody is
 //! asked anything while one is served), the API (which is reached through a [`LocalDoor`]), TLS.
 
+#![forbid(unsafe_code)]
+
 mod ack;
 mod answer;
 mod client;

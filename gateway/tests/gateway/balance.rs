@@ -105,6 +105,7 @@ fn what_must_not_be_sent_twice_does_not_go_out_on_a_connection_that_was_idle_for
     std::thread::sleep(Duration::from_millis(1_050));
     rig.get("/");
     assert_eq!(replica.connections(), 1);
+    // And another one.
     std::thread::sleep(Duration::from_millis(1_050));
     rig.client().post("/", "");
     assert_eq!(replica.connections(), 2);

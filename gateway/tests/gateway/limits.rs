@@ -41,6 +41,7 @@ fn a_client_that_says_nothing_or_half_a_head_is_let_go() {
     let began = Instant::now();
     while trickling.tcp.write_all(b"G").is_ok() {
         assert!(began.elapsed() < Duration::from_secs(10), "a head may trickle for ever");
+        // It trickles.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -74,6 +75,7 @@ fn what_moves_slowly_is_not_cut() {
             conn.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
             for byte in body {
                 conn.write([byte]);
+                // Slowness is the point: ten of these are longer than the limit, each is shorter.
                 std::thread::sleep(Duration::from_millis(60));
             }
         }
@@ -84,6 +86,7 @@ fn what_moves_slowly_is_not_cut() {
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
     for byte in b"0123456789" {
         client.send([*byte]);
+        // So it is in this direction.
         std::thread::sleep(Duration::from_millis(60));
     }
     assert_eq!(client.answer(false).unwrap().body, "0123456789");
