@@ -119,7 +119,10 @@ pub async fn run(config: Config) -> Result<(), Error> {
     stop.cancel();
     tokio::select! {
         _ = &mut front => {}
-        signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
+        signal = signals.next() => {
+            tracing::warn!("{signal} again: ending at once");
+            front.abort();
+        }
     }
     end.cancel();
     tasks.close();

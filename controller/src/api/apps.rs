@@ -40,15 +40,17 @@ pub async fn scale_one(State(api): State<Api>, Segment(name): Segment, request: 
 }
 
 async fn set(api: &Api, name: Option<&str>, count: u32, by: &str) -> Result<Json<App>, Problem> {
-    let (name, before) = store::update(&*api.store, |desired| {
+    let name = store::update(&*api.store, |desired| {
         let app = &desired.apps[&find(desired, name)?];
-        let put_apps = if app.desired == count { vec![] } else { vec![cluster::App { desired: count, ..app.clone() }] };
-        Ok::<_, Problem>((Change { put_apps, ..Change::default() }, (app.name.clone(), app.desired)))
+        let mut change = Change::default();
+        if app.desired != count {
+            // Before it is written, so that the log tells the wish before what comes of it.
+            tracing::info!("{}: {count} replicas are asked for instead of {}{by}", app.name, app.desired);
+            change.put_apps.push(cluster::App { desired: count, ..app.clone() });
+        }
+        Ok::<_, Problem>((change, app.name.clone()))
     })
     .await?;
-    if before != count {
-        tracing::info!("{name} is to have {count} replicas instead of {before}{by}");
-    }
     let app = api.control.status().await?.apps.into_iter().find(|app| app.name == name);
     app.map(|app| Json(app.into())).ok_or_else(|| Problem::not_found(format!("the app {name} was removed in the meantime")))
 }

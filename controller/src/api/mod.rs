@@ -82,7 +82,6 @@ impl Api {
     }
 
     /// Who answers which call.
-    #[must_use]
     pub fn router(self) -> Router {
         Router::new()
             .route("/add-node", post(nodes::add))

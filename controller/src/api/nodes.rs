@@ -32,18 +32,19 @@ pub async fn add(State(api): State<Api>, request: Request) -> Result<Json<Node>,
         )));
     }
     let fresh = NodeId(UuidSource.next_id());
-    let (id, is_news) = store::update(&*api.store, |desired| {
+    let id = store::update(&*api.store, |desired| {
         let known = desired.members.values().find(|member| member.url == url);
         let id = known.map_or(fresh, |member| member.id);
         let member = Member { id, url: url.clone(), take_over: call.take_over, removed: false };
-        let is_news = known != Some(&member);
-        let put_members = if is_news { vec![member] } else { vec![] };
-        Ok::<_, store::Error>((Change { put_members, ..Change::default() }, (id, is_news)))
+        let mut change = Change::default();
+        if known != Some(&member) {
+            // Before it is written, so that the log tells the wish before what comes of it.
+            tracing::info!("node {url} is to be added{by}");
+            change.put_members.push(member);
+        }
+        Ok::<_, store::Error>((change, id))
     })
     .await?;
-    if is_news {
-        tracing::info!("node {url} was added{by}");
-    }
     let gone = || Problem::not_found(format!("the node {url} was removed while it was being added; add it again"));
     Ok(Json(api.control.settled(id).await?.ok_or_else(gone)?.into()))
 }
@@ -65,11 +66,14 @@ pub async fn remove(State(api): State<Api>, request: Request) -> Result<Json<Nod
     let id = store::update(&*api.store, |desired| {
         let known = desired.members.values().find(|member| member.url == url);
         let member = known.ok_or_else(|| Problem::not_found(format!("no node has the URL {url}; GET /status lists the nodes")))?;
-        let put_members = if member.removed { vec![] } else { vec![Member { removed: true, ..member.clone() }] };
-        Ok::<_, Problem>((Change { put_members, ..Change::default() }, member.id))
+        let mut change = Change::default();
+        if !member.removed {
+            tracing::info!("node {url} is to be removed{by}");
+            change.put_members.push(Member { removed: true, ..member.clone() });
+        }
+        Ok::<_, Problem>((change, member.id))
     })
     .await?;
-    tracing::info!("node {url} was removed{by}");
     let after = api.control.status().await?.nodes.into_iter().find(|node| node.id == id);
     match (after, before) {
         (Some(node), _) => Ok(Json(node.into())),

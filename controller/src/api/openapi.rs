@@ -47,12 +47,11 @@ fn mend(document: &mut openapi::OpenApi) {
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post].into_iter().flatten();
         for (status, response) in operations.flat_map(|operation| operation.responses.responses.iter_mut()) {
-            if status.starts_with('4') || status.starts_with('5') {
-                if let openapi::RefOr::T(response) = response
-                    && let Some(content) = response.content.shift_remove("application/json")
-                {
-                    response.content.insert("application/problem+json".to_owned(), content);
-                }
+            if status.starts_with(['4', '5'])
+                && let openapi::RefOr::T(response) = response
+                && let Some(content) = response.content.shift_remove("application/json")
+            {
+                response.content.insert("application/problem+json".to_owned(), content);
             }
         }
     }

@@ -288,7 +288,7 @@ impl Link for Http1Link {
     }
 
     fn put<'a>(&'a self, assignment: &'a Assignment) -> Answer<'a, Put> {
-        Box::pin(within(ANSWER, self.url.host(), self.put_somehow(assignment)))
+        Box::pin(async { within(ANSWER, &self.url.authority(), self.put_somehow(assignment)).await })
     }
 
     fn logs<'a>(&'a self, replica: ReplicaId, query: &'a str) -> Answer<'a, Response<Passed>> {

@@ -1,5 +1,6 @@
 //! What every adapter of the store must do: one suite, run over each.
 
+#![allow(clippy::unwrap_used)]
 use std::sync::Arc;
 
 use cluster::event::Member;

@@ -1,5 +1,7 @@
 //! A store that forgets when it is dropped: for tests.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::{Arc, Mutex};
 
 use cluster::ClusterId;

@@ -8,3 +8,4 @@ mod bad_input;
 mod cluster;
 mod links;
 mod rig;
+mod start;
