@@ -4,6 +4,8 @@
 //! async. Time comes in as [`Now`], new ids as an [`IdSource`], and everything that a decision walks over is ordered: the
 //! same events give the same cluster, every time.
 
+#![forbid(unsafe_code)]
+
 pub mod access;
 pub mod app;
 mod decide;
