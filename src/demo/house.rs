@@ -33,14 +33,16 @@ pub struct House {
 }
 
 impl House {
-    /// Makes the directory, with a `worker` in it that is this very program.
+    /// Makes the directory, with a `worker` and an `agent` in it that are this very program.
     pub fn build() -> anyhow::Result<House> {
         let program = env::current_exe().map_err(|error| anyhow!("cannot find this program's own file: {error}"))?;
         let dir = tempfile::Builder::new()
             .prefix(PREFIX)
             .tempdir()
             .with_context(|| format!("cannot make a directory in {}: set TMPDIR to another", env::temp_dir().display()))?;
-        link_worker(&program, dir.path())?;
+        // The agent is for a person who starts one that has ended again.
+        link(&program, &dir.path().join("worker"))?;
+        link(&program, &dir.path().join("agent"))?;
         let (end, held) = io::pipe().map_err(|error| anyhow!("cannot make a pipe: {error}"))?;
         let sweeper = own_program(&program)
             .arg("demo-sweep")
@@ -57,11 +59,6 @@ impl House {
     /// The directory: the agents' working directory.
     pub fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// This program's own file.
-    pub fn program(&self) -> &Path {
-        &self.program
     }
 
     /// This program once more, in a process group of its own: the terminal's Ctrl+C is for the demo alone.
@@ -92,15 +89,14 @@ fn own_program(program: &Path) -> tokio::process::Command {
 }
 
 #[cfg(unix)]
-fn link_worker(program: &Path, dir: &Path) -> anyhow::Result<()> {
-    let link = dir.join("worker");
-    std::os::unix::fs::symlink(program, &link).map_err(|error| anyhow!("cannot make the link {}: {error}", link.display()))
+fn link(program: &Path, link: &Path) -> anyhow::Result<()> {
+    std::os::unix::fs::symlink(program, link).map_err(|error| anyhow!("cannot make the link {}: {error}", link.display()))
 }
 
 /// Links need a right there that few have.
 #[cfg(not(unix))]
-fn link_worker(program: &Path, dir: &Path) -> anyhow::Result<()> {
-    let copy = dir.join("worker.exe");
+fn link(program: &Path, link: &Path) -> anyhow::Result<()> {
+    let copy = link.with_extension("exe");
     fs::copy(program, &copy).map_err(|error| anyhow!("cannot copy this program to {}: {error}", copy.display()))?;
     Ok(())
 }

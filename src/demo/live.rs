@@ -17,7 +17,7 @@ const SCALE: Duration = Duration::from_secs(20);
 /// How many replicas the demo begins with.
 const REPLICAS: usize = 4;
 /// How many sentences about processes that ended stay on the screen.
-const NEWS_MAX: usize = 3;
+const NEWS_MAX: usize = 4;
 
 /// Registers the agents, scales up, and shows the map for as long as nobody stops it.
 pub async fn show<T>(stage: &mut Stage<'_>) -> anyhow::Result<T> {
@@ -91,9 +91,8 @@ async fn tell<T>(stage: &mut Stage<'_>, client: &Client) -> anyhow::Result<T> {
 fn ended(stage: &mut Stage<'_>) -> anyhow::Result<Vec<String>> {
     let mut news = Vec::new();
     for (at, sentence) in stage.endings()? {
-        let port = stage.agent_port(at);
-        let again = format!("cd {} && {} agent -port {port}", stage.house().dir().display(), stage.house().program().display());
-        news.push(format!("{sentence}; start it again: {again}"));
+        news.push(sentence);
+        news.push(format!("  to start it again: cd {} && ./agent -port {}", stage.house().dir().display(), stage.agent_port(at)));
     }
     Ok(news)
 }

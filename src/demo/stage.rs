@@ -50,13 +50,24 @@ impl<'a> Stage<'a> {
         Stage { house, controller: None, agents: [None, None], agent_ports: [0, 0] }
     }
 
-    /// Starts everybody.
+    /// Starts everybody. Who loses the race for a wished port takes any.
     pub async fn open(&mut self, ports: Ports) -> anyhow::Result<()> {
         self.agent_ports = ports.agents;
-        self.start_agent(0).await?;
-        self.start_agent(1).await?;
+        for at in [0, 1] {
+            if let Err(error) = self.start_agent(at).await {
+                self.agent_ports[at] = another(ports.agents[at], error)?;
+                self.start_agent(at).await?;
+            }
+        }
+        if let Err(error) = self.start_controller(ports.controller).await {
+            self.start_controller(another(ports.controller, error)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_controller(&mut self, port: u16) -> anyhow::Result<()> {
         let data_dir = self.house.dir().join("controller");
-        let args = ["--port".to_owned(), ports.controller.to_string(), "--data-dir".to_owned(), path(&data_dir)?];
+        let args = ["--port".to_owned(), port.to_string(), "--data-dir".to_owned(), path(&data_dir)?];
         self.controller = Some(Child::start(self.house, Role::Controller, "controller", &args).await?);
         Ok(())
     }
@@ -165,6 +176,11 @@ async fn stop(child: Option<&mut Child>) -> anyhow::Result<()> {
         }
     }
     bail!("the {} could not be stopped", child.title())
+}
+
+/// Any port in place of a wished one that failed; without a wish the failure stands.
+fn another(wished: u16, failure: anyhow::Error) -> anyhow::Result<u16> {
+    if wished == 0 { Err(failure) } else { Ok(0) }
 }
 
 fn path(path: &std::path::Path) -> anyhow::Result<String> {
