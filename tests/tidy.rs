@@ -160,7 +160,7 @@ fn outer_tests_use_none_of_our_code() {
                 line.match_indices(&path)
                     .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '"')))
             };
-            if ours.iter().any(|name| uses(name)) || line.trim_start().starts_with("extern crate") {
+            if ours.iter().any(uses) || line.trim_start().starts_with("extern crate") {
                 found.push(format!("{}:{number}: {line}", text.path));
             }
         }

@@ -1,8 +1,10 @@
 //! Who may call: no page of somebody else's site, under no name of somebody else's.
 
+use std::os::unix::process::CommandExt as _;
+
 use serde_json::json;
 
-use crate::harness::{Call, Setup};
+use crate::harness::{Call, Setup, needs, program};
 
 /// Calls as a browser would make them for a foreign page.
 fn foreign(call: &Call, port: u16) -> Vec<(String, Call)> {
@@ -72,6 +74,35 @@ fn a_foreign_page_cannot_command_an_agent() {
         }
     }
     assert_eq!(cluster.status().pids(), before.pids());
+}
+
+#[test]
+fn another_user_of_the_host_cannot_command_an_agent() {
+    let curl = needs::program("curl");
+    let may = needs::is_root() && curl.is_some();
+    if !needs::is_there("a call by another user", "root and curl", may) {
+        return;
+    }
+    let cluster = Setup::new().agents(1).start();
+    let replica = cluster.settle(1).replicas[0].clone();
+    let agent = cluster.agents[0].url();
+    let status_of = |args: &[&str]| {
+        let mut command = cluster.home.command("curl");
+        command.current_dir("/").uid(65_534).gid(65_534).args(["-s", "-o", "/dev/null", "-m", "10", "-w", "%{http_code}"]).args(args);
+        program::run(&cluster.home, &mut command).stdout
+    };
+    for refused in [
+        &["-X", "PUT", "-d", "{}", &format!("{agent}/v1/assignment")][..],
+        &[&format!("{agent}/v1/observe")],
+        &[&format!("{agent}/v1/replicas/{}/logs", replica.id)],
+        &["-H", "Connection: upgrade", "-H", "Upgrade: ostler-tunnel", &format!("{agent}/v1/replicas/{}/tunnel", replica.id)],
+    ] {
+        assert_eq!(status_of(refused), "403", "{refused:?}");
+    }
+    for allowed in ["/healthz", "/v1/node"] {
+        assert_eq!(status_of(&[&format!("{agent}{allowed}")]), "200", "{allowed}");
+    }
+    assert_eq!(cluster.status().pids()[&replica.id], replica.pid);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::path::Path;
 use crate::harness::status::Status;
 use crate::harness::{Home, Setup};
 
-/// A home in which the agent is no link, so that no worker lies beside its program.
+/// A home in which the agent is no link, so that no worker lies beside its program; nor is one on PATH.
 fn home_without_worker() -> Home {
-    let home = Home::without_programs();
+    let mut home = Home::without_programs();
+    home.empty_path();
     home.copy_program("agent");
     home.copy_program("controller");
     home

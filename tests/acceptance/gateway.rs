@@ -1,14 +1,16 @@
 //! Requests, on their way to the workers.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::cluster::local;
-use crate::harness::http::Kept;
+use crate::harness::http::{Kept, raw};
+use crate::harness::lines::Lines;
 use crate::harness::load::Load;
-use crate::harness::{Answer, Call, Setup, ports};
+use crate::harness::{Answer, Call, PATIENCE, Setup, ports};
 
 /// How many of the answers came from each worker.
 fn tally(answers: impl Iterator<Item = Answer>) -> BTreeMap<String, u32> {
@@ -43,10 +45,8 @@ fn an_app_without_replicas_is_refused_at_once() {
     let cluster = Setup::new().agents(1).start();
     let check = || {
         let start = Instant::now();
-        let answer = cluster.get("/");
-        let detail = answer.problem(503);
+        let detail = cluster.get("/").problem(503);
         assert!(detail.contains("scale"), "the detail names the scale call: {detail}");
-        assert!(answer.header("retry-after").is_some(), "{answer:?}");
         assert!(start.elapsed() < Duration::from_secs(3), "it waited for what nobody asked for");
     };
     check();
@@ -92,6 +92,67 @@ fn nobody_notices_when_an_app_is_scaled_up_and_down() {
     load.wait_more(40);
     load.stop_without_failure();
     cluster.wait_processes_match();
+}
+
+#[test]
+fn requests_that_are_under_way_are_finished_before_a_replica_stops() {
+    let cluster = Setup::new().start();
+    cluster.settle(4);
+    let address = cluster.address();
+    // One on each of the four, provably: its first bytes are back already.
+    let mut requests: Vec<_> = (0..4)
+        .map(|_| {
+            let mut wire =
+                raw(address, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello", PATIENCE * 2).unwrap();
+            let mut framing = wire.head().unwrap().framing("POST");
+            assert_eq!(wire.piece(&mut framing).unwrap().as_deref(), Some(&b"hello"[..]));
+            (wire, framing)
+        })
+        .collect();
+    cluster.scale(1);
+    let status = cluster.wait_status("three replicas that drain", |status| {
+        status.replicas.iter().filter(|replica| replica.state == "draining").count() == 3
+    });
+    assert_eq!((status.worker().desired, status.worker().running, status.worker().ready), (1, 1, 1));
+    let remaining = status.replicas.iter().find(|replica| replica.ready).unwrap().id.clone();
+    for _ in 0..6 {
+        assert_eq!(cluster.get("/").ok().worker(), remaining, "what drains gets nothing new");
+    }
+    for (wire, framing) in &mut requests {
+        wire.stream_mut().write_all(b"world").unwrap();
+        assert_eq!(wire.piece(framing).unwrap().as_deref(), Some(&b"world"[..]));
+        assert_eq!(wire.piece(framing).unwrap(), None);
+    }
+    cluster.wait_settled(1);
+}
+
+#[test]
+fn many_replicas_are_spread_evenly() {
+    let cluster = Setup::new().start();
+    let status = cluster.settle(30);
+    assert_eq!(status.nodes.iter().map(|node| node.replicas).collect::<Vec<_>>(), [15, 15]);
+    let counts = tally((0..60).map(|_| cluster.get("/")));
+    assert!(counts.len() == 30 && counts.values().all(|count| *count == 2), "{counts:?}");
+    let status = cluster.settle(3);
+    assert!(status.nodes.iter().all(|node| node.replicas >= 1), "{status:#?}");
+    cluster.wait_processes_match();
+}
+
+#[test]
+fn the_routing_table_is_told_version_by_version() {
+    let cluster = Setup::new().start();
+    cluster.settle(1);
+    let mut lines = Lines::open(cluster.address(), &Call::get("/v1/routes"));
+    let first = lines.next(PATIENCE);
+    let version = |table: &serde_json::Value| table["version"].as_u64().unwrap();
+    assert_eq!(first["apps"]["worker"]["replicas"].as_array().map(Vec::len), Some(1), "{first}");
+    cluster.scale(3);
+    let later = lines.find(PATIENCE, "table with three routes", |table| {
+        assert!(version(table) > version(&first));
+        table["apps"]["worker"]["replicas"].as_array().is_some_and(|routes| routes.len() == 3)
+    });
+    assert_eq!(later["apps"]["worker"]["desired"], 3);
+    cluster.wait_settled(3);
 }
 
 #[test]

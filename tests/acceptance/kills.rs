@@ -59,8 +59,7 @@ fn the_replicas_of_a_killed_agent_end_and_are_replaced() {
         wait_until(PATIENCE, "end of the replicas of the killed agent", || !processes::is_alive(pid));
     }
     let survivor = cluster.agents[0].url();
-    let status = cluster.wait_settled(4);
-    assert_eq!(status.on(&survivor).count(), 4);
+    let status = cluster.wait_status("four replicas on the survivor", |status| status.has_settled(4) && status.on(&survivor).count() == 4);
     assert_eq!(status.node_state(&cluster.agents[1].url()), "lost");
     assert!(!status.node(&cluster.agents[1].url()).unwrap().detail.is_empty());
     cluster.wait_processes_match();
@@ -71,6 +70,25 @@ fn the_replicas_of_a_killed_agent_end_and_are_replaced() {
     cluster.wait_status("the node that returned", |status| status.node_state(&returned) == "ready");
     let status = cluster.settle(6);
     assert_eq!(status.on(&returned).count(), 2);
+}
+
+#[test]
+fn an_agent_that_is_back_at_once_is_another_one() {
+    let mut cluster = Setup::new().start();
+    let before = cluster.settle(4);
+    let victims = pids_on(&cluster, 1);
+    cluster.agents[1].program.kill();
+    // Before anybody can have told that it was away.
+    cluster.restart_agent(1);
+    cluster.wait_status("four ready replicas, none of them of the killed agent", |status| {
+        status.has_settled(4) && status.replicas.iter().all(|replica| !victims.contains(&replica.pid.unwrap_or_default()))
+    });
+    let returned = cluster.agents[1].url();
+    let after = cluster.wait_status("the node that returned", |status| status.node_state(&returned) == "ready" && status.has_settled(4));
+    for replica in before.on(&cluster.agents[0].url()) {
+        assert_eq!(after.pids().get(&replica.id), Some(&replica.pid), "the other node was not touched");
+    }
+    cluster.wait_processes_match();
 }
 
 #[test]
@@ -102,7 +120,8 @@ fn nothing_outlives_an_agent_and_a_guardian_that_die_at_once() {
     signal(guardian, Signal::STOP);
     kill(guardian);
     cluster.agents[1].program.kill();
-    cluster.wait_settled(4);
+    let survivor = cluster.agents[0].url();
+    cluster.wait_status("four replicas on the survivor", |status| status.has_settled(4) && status.on(&survivor).count() == 4);
     // The next agent on that runtime directory ends what may be left.
     cluster.restart_agent(1);
     for pid in victims {

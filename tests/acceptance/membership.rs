@@ -76,6 +76,20 @@ fn one_agent_by_two_urls_gets_its_share_once() {
 }
 
 #[test]
+fn a_node_may_be_named_by_its_ipv6_address() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    let cluster = Setup::new().agents(0).start();
+    let agent = Agent::start(&cluster.home, ports::free(), &[]);
+    let url = format!("http://[::1]:{}", agent.port);
+    cluster.add_node(&url).ok();
+    assert_eq!(cluster.settle(2).on(&url).count(), 2);
+    assert_eq!(cluster.get("/").status(), 200);
+    drop(agent);
+}
+
+#[test]
 fn two_agents_of_one_name_are_not_both_used() {
     let mut cluster = Setup::new().agents(1).agent_args(&["--name", "web-1"]).start();
     let port = ports::free();

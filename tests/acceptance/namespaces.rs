@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::harness::cluster::{Controller, local};
+use crate::harness::cluster::Controller;
 use crate::harness::load::Load;
 use crate::harness::status::Status;
 use crate::harness::{Call, Home, PATIENCE, Program, needs, ports, wait_for, wait_until};
@@ -154,7 +154,10 @@ fn the_scenarios_hold_across_hosts() {
     assert_eq!(counts.values().collect::<Vec<_>>(), [&10; 4], "{counts:?}");
     // The workers' own ports are on their hosts' loopback: only the tunnel leads there.
     for replica in &status.replicas {
-        assert!(Call::get("/").try_send(local(replica.port.unwrap())).is_err());
+        for host in 0..2 {
+            let address = format!("10.77.{host}.2:{}", replica.port.unwrap()).parse().unwrap();
+            assert!(Call::get("/").try_send(address).is_err(), "{replica:?} can be reached from outside");
+        }
     }
     let body = vec![b'x'; 2_000_000];
     assert!(Call::post("/echo", body.clone()).send(address).ok().body == body);

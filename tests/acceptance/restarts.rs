@@ -47,8 +47,7 @@ fn what_changed_while_the_controller_was_away_is_put_right() {
     cluster.agents[1].program.kill();
     cluster.restart_controller();
     let (survivor, gone) = (cluster.agents[0].url(), cluster.agents[1].url());
-    let after = cluster.wait_settled(4);
-    assert_eq!(after.on(&survivor).count(), 4);
+    let after = cluster.wait_status("four replicas on the survivor", |status| status.has_settled(4) && status.on(&survivor).count() == 4);
     assert_ne!(after.node_state(&gone), "ready");
     for replica in before.on(&survivor) {
         assert_eq!(after.pids().get(&replica.id), Some(&replica.pid), "what survived was not touched");

@@ -1,6 +1,7 @@
 //! A directory of a test's own, in which its programs live: they are linked into it by the names of the original description,
 //! and everything that they write by default goes below it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub const PROGRAMS: [(&str, &str); 4] = [
 #[derive(Debug)]
 pub struct Home {
     directory: TempDir,
+    path: OsString,
 }
 
 impl Home {
@@ -40,7 +42,8 @@ impl Home {
     /// With nothing in the working directory.
     pub fn without_programs() -> Self {
         let directory = tempfile::Builder::new().prefix("ostler-test-").tempdir().unwrap();
-        let home = Home { directory };
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+        let home = Home { directory, path };
         for name in ["cwd", "home", "tmp", "run", "logs"] {
             fs::create_dir(home.path().join(name)).unwrap();
         }
@@ -55,6 +58,11 @@ impl Home {
     /// Where programs are started: the terminal's directory of the original description.
     pub fn cwd(&self) -> PathBuf {
         self.path().join("cwd")
+    }
+
+    /// From here on PATH leads to nothing.
+    pub fn empty_path(&mut self) {
+        self.path = self.path().join("tmp").into();
     }
 
     /// Puts a program of its own into the working directory: no link, so that nothing else lies beside it.
@@ -86,7 +94,7 @@ impl Home {
         command
             .current_dir(self.cwd())
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))
+            .env("PATH", &self.path)
             .env("HOME", self.path().join("home"))
             .env("TMPDIR", self.path().join("tmp"))
             .env("XDG_RUNTIME_DIR", self.path().join("run"))

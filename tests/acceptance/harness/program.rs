@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::home::Home;
 use super::wait::{PATIENCE, wait_for};
@@ -41,9 +41,11 @@ impl Program {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Ctrl+C.
+    /// Ctrl+C: the terminal sends it to the whole group.
     pub fn interrupt(&self) {
-        self.signal(Signal::INT);
+        assert!(self.status.is_none(), "{} has ended already", self.name);
+        let group = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process_group(group, Signal::INT).unwrap();
     }
 
     /// It stops in its tracks, with all its connections open.
