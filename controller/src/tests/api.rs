@@ -75,7 +75,7 @@ async fn a_node_that_does_not_answer_or_is_no_agent_is_registered_and_shown_as_w
     assert!(node["detail"].as_str().unwrap().contains("no Ostler agent"), "{node}");
     let began = std::time::Instant::now();
     assert_eq!(controller.add(&mute.url()).await["state"], "connecting");
-    assert!(began.elapsed() < std::time::Duration::from_millis(1_800));
+    assert!(began.elapsed() < std::time::Duration::from_secs(3));
 
     // It is dialled until it is there.
     stranger.set_mood(Mood::Good);
