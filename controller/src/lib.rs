@@ -3,6 +3,8 @@
 //! [`run`] reads from top to bottom: configuration, listeners, store, epoch, control task, API, gateway, a signal, the end.
 //! Absent from here: decisions, which are the pure core's (`cluster`), and processes, which are the agents'.
 
+#![forbid(unsafe_code)]
+
 mod api;
 mod app_source;
 mod assembly;
