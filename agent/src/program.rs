@@ -16,6 +16,8 @@ use crate::os;
 pub const REPLICA_ID_VARIABLE: &str = "OSTLER_REPLICA_ID";
 /// What of the agent's own environment a replica gets.
 const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+/// The most directories that a message names.
+const NAMED_MAX: usize = 30;
 /// The most bytes of arguments and environment: the system takes about 2 MiB.
 const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -90,7 +92,10 @@ impl SearchPath {
                     looked_in.push(text);
                 }
             }
-            Error::NotFound { name: name.to_owned(), looked_in: looked_in.join(", ") }
+            let more = looked_in.len().saturating_sub(NAMED_MAX);
+            looked_in.truncate(NAMED_MAX);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more directories of PATH") };
+            Error::NotFound { name: name.to_owned(), looked_in: looked_in.join(", ") + &more }
         })
     }
 }

@@ -14,6 +14,9 @@ use crate::slot::Slot;
 /// What this agent can do beyond the basics, by the names that an assignment's `requires` may hold.
 const ABILITIES: &[&str] = &[];
 
+/// The shortest wait before the second restart in a row and each one after it, in milliseconds.
+const RESTART_MS_MIN: u64 = 20;
+
 impl Owner {
     pub(super) fn assign(&mut self, assignment: Assignment) -> Result<Stamp, Refused> {
         let verdict = fence::judge(self.held, !self.slots.is_empty(), ABILITIES, &assignment).map_err(|refusal| {
@@ -57,7 +60,11 @@ impl Owner {
         if assigned.phase != AssignedPhase::Run || self.goodbye.is_some() {
             return;
         }
-        let (replica, effects) = Replica::start(Rules::from(&*spec));
+        let mut rules = Rules::from(&*spec);
+        // A program that cannot be started must not keep its host busy, whatever the app's author wrote.
+        rules.restart.first_ms = rules.restart.first_ms.max(RESTART_MS_MIN);
+        rules.restart.max_ms = rules.restart.max_ms.max(RESTART_MS_MIN);
+        let (replica, effects) = Replica::start(rules);
         self.slots.insert(assigned.id, Slot::new(assigned, spec, replica));
         self.carry_out(assigned.id, effects);
     }

@@ -1,7 +1,5 @@
 //! One replica's events and what follows from them.
 
-use std::collections::VecDeque;
-
 use cluster::ReplicaId;
 use cluster::supervise::{Effect, Event, State, step};
 use cluster::wire::ObservedPhase;
@@ -35,13 +33,12 @@ impl Owner {
     /// Does what a replica's state machine says.
     pub(super) fn carry_out(&mut self, id: ReplicaId, effects: Vec<Effect>) {
         self.dirty.insert(id);
-        let mut effects = VecDeque::from(effects);
-        while let Some(effect) = effects.pop_front() {
+        for effect in effects {
             match effect {
                 Effect::Spawn { attempt, reserve_port } => {
                     self.figures.starts_total += 1;
                     if let Err(error) = self.spawn(id, attempt, reserve_port) {
-                        self.feed(id, Event::SpawnFailed { attempt, error });
+                        self.failed.push_back((id, Event::SpawnFailed { attempt, error }));
                     }
                 }
                 Effect::Probe { attempt } => self.probe(id, attempt),

@@ -7,7 +7,7 @@ mod assign;
 mod life;
 mod request;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use cluster::ReplicaId;
@@ -35,6 +35,8 @@ pub use request::{Busy, Door, Refused, Request};
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(400);
 /// Changes within this time of each other go out together.
 const FLUSH_EVERY_MS: u64 = 2;
+/// The most replicas that are seen to in one turn: everything else gets its turn as well.
+const TURN_MAX: usize = 16;
 /// A watcher that was there so recently may come back: it was cut off, or its connection broke.
 const OBSERVED_FOR_MS: u64 = 300;
 
@@ -54,6 +56,8 @@ pub struct Owner {
     slots: BTreeMap<ReplicaId, Slot>,
     probes: JoinSet<(ReplicaId, u32)>,
     observers: Observers,
+    /// Attempts that could not be made. They are told in a turn of their own: what follows may be another attempt, at once.
+    failed: VecDeque<(ReplicaId, Event)>,
     /// Replicas of which something may have changed since it was last said.
     dirty: BTreeSet<ReplicaId>,
     /// The last words about replicas that are no longer here.
@@ -78,6 +82,7 @@ impl Owner {
             observed_at_ms: None,
             slots: BTreeMap::new(),
             probes: JoinSet::new(),
+            failed: VecDeque::new(),
             dirty: BTreeSet::new(),
             gone: Vec::new(),
             flushed_at_ms: 0,
@@ -92,8 +97,8 @@ impl Owner {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = self.wake_at();
+            // In no fixed order: whatever is always ready must not keep the others waiting.
             tokio::select! {
-                biased;
                 signal = signals.next() => match signal {
                     Signal::Goodbye if self.goodbye.is_some() => {
                         tracing::warn!("asked to end a second time: ending at once");
@@ -148,6 +153,9 @@ impl Owner {
 
     /// When something is due next.
     fn wake_at(&self) -> Instant {
+        if !self.failed.is_empty() {
+            return Instant::now();
+        }
         let replicas = self.slots.values().filter_map(|slot| slot.replica.deadline_ms());
         let now_ms = self.clock.now().mono_ms;
         // What can end the wait of a goodbye; once it has passed, everything was told to stop.
@@ -159,9 +167,13 @@ impl Owner {
     }
 
     fn tick(&mut self) {
+        let failed: Vec<(ReplicaId, Event)> = self.failed.drain(..self.failed.len().min(TURN_MAX)).collect();
+        for (id, event) in failed {
+            self.feed(id, event);
+        }
         let now = self.clock.now();
         let is_due = |slot: &Slot| slot.replica.deadline_ms().is_some_and(|deadline| deadline <= now.mono_ms);
-        let due: Vec<ReplicaId> = self.slots.iter().filter(|(_, slot)| is_due(slot)).map(|(id, _)| *id).collect();
+        let due: Vec<ReplicaId> = self.slots.iter().filter(|(_, slot)| is_due(slot)).map(|(id, _)| *id).take(TURN_MAX).collect();
         for id in due {
             self.feed(id, Event::Tick);
         }

@@ -84,12 +84,14 @@ fn guardian_killed_again_and_again() {
     let mut agent = Agent::start(&home);
     let program = this_program();
     let ids = agent.assign(&[&[&program, "replica", "echo"]]);
-    for _ in 0..4 {
-        agent.wait_ready(1);
-        signal(agent.guardian(), Signal::KILL);
-        wait_for("its replica is gone", SOON, || agent.replica(&ids[0]).is_none_or(|replica| replica["ready"] == false).then_some(()));
+    for attempt in 1..=5 {
+        agent.wait("the next attempt is ready", |replicas| {
+            (replicas[0]["ready"] == true && replicas[0]["attempt"].as_u64().unwrap() >= attempt).then_some(())
+        });
+        if attempt < 5 {
+            signal(agent.guardian(), Signal::KILL);
+        }
     }
-    agent.wait_ready(1);
     assert_eq!(of_replicas(&ids).len(), 1);
 }
 

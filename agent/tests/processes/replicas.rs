@@ -207,10 +207,18 @@ fn many() {
     let home = Home::new();
     let mut agent = Agent::start(&home);
     let command: &[&str] = &[&program, "replica", "echo"];
+    let mut observer = http::Observer::new(agent.port);
     let began = Instant::now();
     agent.assign(&vec![command; COUNT]);
-    let pids = agent.wait_ready(COUNT);
+    let mut ready = std::collections::BTreeSet::new();
+    while ready.len() < COUNT {
+        let line = observer.next().unwrap();
+        if line["replica"]["ready"] == true {
+            ready.insert(line["replica"]["id"].as_str().unwrap().to_owned());
+        }
+    }
     let ready = began.elapsed();
+    let pids = agent.wait_ready(COUNT);
     println!("  {COUNT} replicas ready after {} ms; a bare loop of spawn and connect takes {} ms", ready.as_millis(), bare.as_millis());
     assert!(agent.replicas().iter().all(|replica| replica["attempt"] == 1));
     let memory_kib = |pid: u32| {
