@@ -63,6 +63,9 @@ impl AnswerBody {
 
     /// A body that is still coming.
     pub(crate) fn passing(passing: Passing, client: &Rc<Client>) -> Self {
+        if passing.in_flight.is_none() {
+            client.answer_is_from_api();
+        }
         let kind = if passing.incoming.is_end_stream() {
             passing.end();
             Kind::Ended

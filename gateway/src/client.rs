@@ -61,6 +61,8 @@ pub(crate) struct Client {
     /// The current request is of HTTP/1.0: its answer may end with the connection.
     is_http10: Cell<bool>,
     is_cut_short: Cell<bool>,
+    /// The current answer comes from the API of this process: a followed log may be quiet for long.
+    is_from_api: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
     clock: Rc<Clock>,
     limits: Rc<Limits>,
@@ -80,6 +82,7 @@ impl Client {
             waker: RefCell::new(None),
             is_http10: Cell::new(false),
             is_cut_short: Cell::new(false),
+            is_from_api: Cell::new(false),
             tunnel: RefCell::new(None),
             clock: Rc::clone(&core.clock),
             limits: Rc::clone(&core.limits),
@@ -91,6 +94,7 @@ impl Client {
             Phase::Busy => None,
             Phase::Idle => Some(self.limits.client_idle_ms),
             Phase::Head => Some(self.limits.head_ms),
+            Phase::Answer if self.is_from_api.get() => Some(self.limits.tunnel_idle_ms),
             Phase::Body | Phase::Answer => Some(self.limits.body_idle_ms),
             Phase::Tunnel => Some(self.limits.tunnel_idle_ms),
             Phase::Linger => Some(1_000),
@@ -102,6 +106,7 @@ impl Client {
     /// A request has come.
     pub(crate) fn begin_request(&self, version: http::Version) {
         self.is_http10.set(version == http::Version::HTTP_10);
+        self.is_from_api.set(false);
         self.enter(Phase::Busy);
     }
 
@@ -119,6 +124,11 @@ impl Client {
             Phase::Answer => self.enter(Phase::Answer),
             _ => {}
         }
+    }
+
+    /// The answer that is about to begin comes from the API of this process.
+    pub(crate) fn answer_is_from_api(&self) {
+        self.is_from_api.set(true);
     }
 
     /// The answer begins.

@@ -91,3 +91,27 @@ fn an_api_that_takes_nothing_does_not_hang_its_callers() {
     drop(connections);
     rig.get("/status").problem(503);
 }
+
+#[test]
+fn an_answer_of_the_api_may_be_quiet_for_long() {
+    let limits = Limits { body_idle_ms: 100, ..Limits::default() };
+    let (local, mut connections) = LocalDoor::new(1);
+    let rig = Rig::with(1, limits, Face::Combined { local });
+    let api = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut stream = BufReader::new(connections.recv().await.unwrap().stream);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                stream.read_line(&mut line).await.unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await.unwrap();
+            // The quiet is the point: a followed log has nothing to say for several times the limit of a body.
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            stream.write_all(b"late").await.unwrap();
+        });
+    });
+    assert_eq!(rig.get("/v1/replicas/x/logs?follow=true").body, "late");
+    api.join().unwrap();
+}
