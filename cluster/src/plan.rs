@@ -72,7 +72,7 @@ pub enum ActionKind {
 /// The plan for this state. It draws an id for every replica that it starts, and changes nothing.
 #[must_use]
 pub fn plan(state: &ClusterState, now: Now, ids: &mut dyn IdSource) -> Plan {
-    let mut planner = Planner { state, now, slots: state.slots.clone(), load: Load::default(), plan: Plan::default() };
+    let mut planner = Planner { state, now, slots: state.slots.clone(), load: Load::default(), lost: Vec::new(), plan: Plan::default() };
     planner.forget();
     for slot in planner.slots.values() {
         planner.load.add(&slot.app, slot.node);
@@ -92,6 +92,8 @@ struct Planner<'a> {
     /// The slots as they will be once the actions so far are carried out.
     slots: BTreeMap<ReplicaId, Slot>,
     load: Load,
+    /// What has just been let go although it was to run, and where it was.
+    lost: Vec<(AppName, NodeId)>,
     plan: Plan,
 }
 
@@ -131,7 +133,9 @@ impl Planner<'_> {
             .collect();
         for (id, reason) in gone {
             self.push(id, ActionKind::Forget, reason);
-            self.slots.remove(&id);
+            if let Some(slot) = self.slots.remove(&id).filter(|slot| slot.phase == AssignedPhase::Run) {
+                self.lost.push((slot.app, slot.node));
+            }
         }
     }
 
@@ -264,15 +268,18 @@ impl Planner<'_> {
             return vec![];
         }
         let mut started = Vec::new();
+        let lost: Vec<NodeId> = self.lost.iter().filter(|(name, _)| *name == app.name).map(|(_, node)| *node).collect();
         for nth in 0..missing {
             let Some(node) = candidates.take(None) else {
                 let why = why_nowhere(self.state.nodes.values().filter(|node| !node.member.removed), &self.state.settings, self.now);
                 wait(self, format!("{} of {} to start: {why}", missing - nth, app.desired));
                 break;
             };
-            let reason = match going.get(nth).and_then(|id| self.slots.get(id)).map(|slot| slot.node) {
-                Some(leaver) => format!("{} is going", self.node_label(leaver)),
-                None => format!("{} replicas of {} are wanted", app.desired, app.name),
+            let leaver = going.get(nth).and_then(|id| self.slots.get(id)).map(|slot| slot.node);
+            let reason = match (lost.get(nth), leaver) {
+                (Some(place), _) => format!("in place of what {} ran", self.node_label(*place)),
+                (None, Some(leaver)) => format!("{} is going", self.node_label(leaver)),
+                (None, None) => format!("{} replicas of {} are wanted", app.desired, app.name),
             };
             started.push(self.start_one(app, node, false, reason, ids));
         }
