@@ -70,6 +70,10 @@ fn guardian_killed() {
     let began = Instant::now();
     signal(agent.guardian(), Signal::KILL);
     println!("  {} processes gone {} ms after the guardian was killed", all.len(), time_until_gone(&all).as_millis());
+    // The agent may not have heard of it yet.
+    agent.wait("the next attempts are ready", |replicas| {
+        replicas.iter().all(|replica| replica["ready"] == true && replica["attempt"] == 2).then_some(())
+    });
     let pids = agent.wait_ready(3);
     println!("  all replaced and ready after {} ms", began.elapsed().as_millis());
     assert!(pids.iter().all(|pid| !all.contains(pid)));
