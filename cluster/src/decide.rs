@@ -167,8 +167,9 @@ impl ClusterState {
             }
             let replicas = replicas.remove(id).unwrap_or_default();
             let says_nothing = replicas.is_empty() && node.observed.is_empty() && node.applied.is_none() && node.sent.is_none();
-            if says_nothing && !node.member.removed && node.refusal.is_none() {
-                // It runs nothing and is to run nothing: an agent keeps no cluster until it has work. After a refusal it is asked again.
+            if says_nothing && !node.member.removed && node.refusal.is_none() && !node.obeys_other {
+                // It runs nothing and is to run nothing: an agent keeps no cluster until it has work. After a refusal it is asked
+                // again; and one that was taken over is told so, even with nothing to run.
                 continue;
             }
             let same = node.sent.as_ref().filter(|sent| sent.assignment.replicas == replicas);

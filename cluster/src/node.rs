@@ -27,6 +27,8 @@ pub struct Node {
     pub leaving: bool,
     /// It listens to another cluster; a sentence.
     pub foreign: Option<String>,
+    /// It listens to another cluster, of whatever we may do about that.
+    pub obeys_other: bool,
     /// It is another member by another URL, or bears another's name; a sentence.
     pub duplicate: Option<String>,
     /// The agent's last refusal of an assignment; a sentence. Cleared by its next acceptance.
@@ -124,6 +126,7 @@ impl Node {
             awaited,
             leaving: false,
             foreign: None,
+            obeys_other: false,
             duplicate: None,
             refusal: None,
             restarted: false,

@@ -121,6 +121,7 @@ impl ClusterState {
         };
         // The last replica's end is said by an agent that runs nothing any more, and so names no cluster.
         let ours = line.cluster.is_none_or(|named| named == cluster);
+        node.obeys_other = !ours;
         // An agent that runs nothing names no cluster, and still obeys what it applied last.
         node.applied = line.applied.filter(|_| ours);
         if let Some(later) = node.applied.filter(|stamp| line.cluster == Some(cluster) && stamp.epoch > epoch) {

@@ -269,6 +269,19 @@ fn an_emptied_store_stops_nothing_and_take_over_replaces() {
 }
 
 #[test]
+fn a_node_that_is_taken_over_with_nothing_to_run_is_emptied() {
+    let mut world = World::new(1);
+    world.scale(3);
+    world.run(20);
+    world.empty_store();
+    world.add_back(0);
+    world.run(20);
+    world.take_over(0);
+    world.run(100);
+    assert_eq!(world.processes(), 0);
+}
+
+#[test]
 fn two_urls_of_one_agent_are_one_node() {
     let mut world = World::new(1);
     world.add_alias(0);
