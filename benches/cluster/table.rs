@@ -69,12 +69,12 @@ impl Row {
         let verdict = if self.is_met() { "ok" } else { "NOT MET" }.to_owned();
         let [bar, measured, spread, n] = match &self.measured {
             Measured::Samples { unit, at_most, samples } => {
-                let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| unit.show(value));
+                let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| unit.number(value));
                 let least = samples.iter().copied().reduce(f64::min);
                 let most = samples.iter().copied().reduce(f64::max);
                 [
-                    format!("<= {}", unit.show_bar(*at_most)),
-                    shown(median(samples)),
+                    format!("<= {at_most}{}", unit.sign()),
+                    shown(median(samples)) + unit.sign(),
                     format!("{}..{}", shown(least), shown(most)),
                     samples.len().to_string(),
                 ]
@@ -87,19 +87,19 @@ impl Row {
 }
 
 impl Unit {
-    fn show(self, value: f64) -> String {
+    fn number(self, value: f64) -> String {
         match self {
-            Unit::Seconds => format!("{value:.3} s"),
-            Unit::Times => format!("{value:.2}x"),
-            Unit::Megabytes => format!("{value:.1} MB"),
+            Unit::Seconds => format!("{value:.3}"),
+            Unit::Times => format!("{value:.2}"),
+            Unit::Megabytes => format!("{value:.1}"),
         }
     }
 
-    fn show_bar(self, value: f64) -> String {
+    fn sign(self) -> &'static str {
         match self {
-            Unit::Seconds => format!("{value} s"),
-            Unit::Times => format!("{value}x"),
-            Unit::Megabytes => format!("{value} MB"),
+            Unit::Seconds => " s",
+            Unit::Times => "x",
+            Unit::Megabytes => " MB",
         }
     }
 }
