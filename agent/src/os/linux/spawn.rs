@@ -20,6 +20,10 @@ use crate::guardian::{GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
 /// Open files of a replica, unless its spec asks for more.
 const REPLICA_FILES: u64 = 1_024;
 
+/// The kernel's signals are 1 to 64, a set of them 8 bytes (signal(7); not so on MIPS, where this does nothing).
+const LAST_SIGNAL: libc::c_int = 64;
+const SIGNAL_SET_BYTES: usize = 8;
+
 pub(crate) type GuardianSocket = tokio::net::UnixStream;
 
 /// A guardian that was started.
@@ -104,9 +108,12 @@ fn detach() -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: sets a disposition to its default in a process with one thread; refused for KILL, STOP and libc's own.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The system call itself: libc keeps two of the signals to itself, and they can be inherited ignored like any other.
+    let default = [0_u64; 8];
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: zeroes are the kernel's sigaction for the default disposition, and `default` is longer than that; only this process,
+        // which has one thread, is changed. Refused for SIGKILL and SIGSTOP, whose disposition is never another.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), SIGNAL_SET_BYTES) };
     }
     // Whoever started the agent may have left files open. Kernels before 5.11 cannot do this: then those files stay open.
     // SAFETY: marks descriptors from 3 on as close-on-exec; no memory is touched.
