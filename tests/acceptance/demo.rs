@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::harness::cluster::local;
 use crate::harness::http::Call;
 use crate::harness::program::{self, Program};
-use crate::harness::{Home, PATIENCE, processes, wait_for};
+use crate::harness::{Home, PATIENCE, ports, processes, wait_for};
 
 fn demo(home: &Home) -> Program {
     let mut command = home.command(&home.cwd().join("ostler").to_string_lossy());
@@ -36,6 +36,7 @@ fn controller_port(demo: &mut Program) -> u16 {
 
 #[test]
 fn a_demo_ends_with_ctrl_c_and_leaves_nothing() {
+    let _held = ports::those_of_the_description();
     let home = Home::new();
     let mut demo = demo(&home);
     let port = controller_port(&mut demo);
@@ -54,6 +55,7 @@ fn a_demo_ends_with_ctrl_c_and_leaves_nothing() {
 
 #[test]
 fn a_demo_that_is_killed_leaves_nothing() {
+    let _held = ports::those_of_the_description();
     let home = Home::new();
     let mut demo = demo(&home);
     controller_port(&mut demo);

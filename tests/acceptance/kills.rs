@@ -2,6 +2,8 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::harness::http::raw;
+use crate::harness::load::Load;
 use crate::harness::{Call, Cluster, PATIENCE, Setup, processes, wait_until};
 
 fn kill(pid: u32) {
@@ -160,4 +162,62 @@ fn a_frozen_guardian_is_ended_and_replaced() {
         status.has_settled(2) && status.replicas.iter().all(|replica| !victims.contains(&replica.pid.unwrap_or_default()))
     });
     cluster.wait_processes_match();
+}
+
+#[test]
+fn no_get_is_lost_by_the_death_of_whoever_had_it() {
+    let mut cluster = Setup::new().start();
+    cluster.settle(4);
+    let load = Load::start(cluster.address(), 8);
+    load.wait_more(50);
+    for nth in 0..4 {
+        let status = cluster.wait_settled(4);
+        kill(status.replicas[nth].pid.unwrap());
+        load.wait_more(50);
+    }
+    cluster.wait_settled(4);
+    kill(cluster.agents[1].guardian());
+    load.wait_more(50);
+    cluster.wait_settled(4);
+    cluster.agents[1].program.kill();
+    load.wait_more(50);
+    load.stop_without_failure();
+}
+
+#[test]
+fn a_post_is_not_sent_twice() {
+    let cluster = Setup::new().start();
+    let before = cluster.settle(2);
+    let address = cluster.address();
+    // Its first bytes are back, so it is under way; which of the two has it is told by which answers the others.
+    let mut wire = raw(address, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello", PATIENCE).unwrap();
+    let mut framing = wire.head().unwrap().framing("POST");
+    assert_eq!(wire.piece(&mut framing).unwrap().as_deref(), Some(&b"hello"[..]));
+    for replica in &before.replicas {
+        kill(replica.pid.unwrap());
+    }
+    assert!(wire.piece(&mut framing).is_err(), "what was cut is not ended as if it were whole");
+    // One that got no byte back is refused, not repeated: the replica is there again at once, and would have answered.
+    cluster.wait_status("both again", |status| status.has_settled(2) && status.replicas.iter().all(|replica| replica.restarts == 1));
+    let request = std::thread::spawn(move || Call::post("/?delay_ms=5000", "x").within(PATIENCE).try_send(address));
+    wait_until(PATIENCE, "a connection to a replica", || {
+        cluster.status().replicas.iter().any(|replica| has_connection(replica.port.unwrap()))
+    });
+    for replica in cluster.status().replicas {
+        kill(replica.pid.unwrap());
+    }
+    let answer = request.join().unwrap();
+    assert!(!answer.as_ref().is_ok_and(|answer| answer.status() < 500), "{answer:?}");
+    cluster.wait_settled(2);
+}
+
+/// Somebody is connected to this port of the loopback address.
+fn has_connection(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    // `local remote state`: 01 is ESTABLISHED.
+    let end = format!("0100007F:{port:04X}");
+    table
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1).zip(line.split_whitespace().nth(3)))
+        .any(|(local, state)| local == end && state == "01")
 }

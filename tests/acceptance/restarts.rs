@@ -40,6 +40,29 @@ fn an_emptied_data_directory_stops_nothing() {
 }
 
 #[test]
+fn a_data_directory_that_is_emptied_while_the_controller_runs_costs_nothing() {
+    let mut cluster = Setup::new().start();
+    let before = cluster.settle(4);
+    fs::remove_dir_all(&cluster.controller.data_dir).unwrap();
+    let answer = cluster.post("/scale", &json!({ "count": 3 }));
+    assert_eq!(cluster.get("/").status(), 200);
+    // Refused because it cannot be kept, or kept: nothing between.
+    let expected = if answer.status() == 200 { 3 } else { 4 };
+    let status = cluster.wait_settled(expected);
+    assert!(status.ids().is_subset(&before.ids()), "{status:#?}");
+    cluster.controller.program.kill();
+    cluster.restart_controller();
+    if answer.status() == 200 {
+        assert_eq!(cluster.wait_settled(3).pids(), status.pids());
+    } else {
+        answer.problem(503);
+    }
+    for replica in &status.replicas {
+        assert!(processes::is_alive(replica.pid.unwrap()), "{replica:?} was stopped");
+    }
+}
+
+#[test]
 fn what_changed_while_the_controller_was_away_is_put_right() {
     let mut cluster = Setup::new().lost_after("1s").start();
     let before = cluster.settle(4);

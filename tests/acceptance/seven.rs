@@ -2,7 +2,7 @@
 //! of the description are taken.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -37,6 +37,7 @@ fn the_seven_scenarios_hold() {
 #[test]
 fn the_seven_scenarios_hold_with_curl_and_the_ports_of_the_description() {
     let curl = if needs::is_there("the scenarios by curl", "curl", needs::program("curl").is_some()) { Curl::Real } else { Curl::Imitated };
+    let _held = ports::those_of_the_description();
     let original = [8000, 9091, 9092];
     let are_free = original.iter().all(|port| ports::is_free(*port));
     let taken = "the ports 8000, 9091 and 9092 to be free";
@@ -56,6 +57,7 @@ fn terminal(home: &Home, name: &str, line: &str) -> Program {
 
 fn walk(curl: Curl, ports: &Ports) {
     let home = Home::new();
+    let runtime_dirs = RuntimeDirs::of(&home, ports);
     let run = |line: &str| curl.run(&home, &ports.line(line));
     let status = || -> Value {
         let text = run("curl http://localhost:8000/status");
@@ -152,15 +154,29 @@ fn walk(curl: Curl, ports: &Ports) {
     controller.interrupt();
     assert!(controller.wait_end(PATIENCE).success());
     home.wait_empty(PATIENCE);
-    for original in [9091, 9092] {
-        assert_nothing_left(&home, ports.of(original));
+    for directory in &runtime_dirs.0 {
+        let left: Vec<_> = fs::read_dir(directory).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
+        assert!(left.is_empty(), "left in {}: {left:?}", directory.display());
     }
 }
 
-/// Runtime directories lie where no test put them: these lines name none.
-fn assert_nothing_left(home: &Home, port: u16) {
-    let run = if needs::is_root() { Path::new("/run").to_owned() } else { home.path().join("run") };
-    let directory = run.join("ostler").join(port.to_string());
-    let left: Vec<_> = fs::read_dir(&directory).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
-    assert!(left.is_empty(), "left in {}: {left:?}", directory.display());
+/// The runtime directories of the agents, which lie where no test put them: these command lines name none.
+struct RuntimeDirs([PathBuf; 2]);
+
+impl RuntimeDirs {
+    fn of(home: &Home, ports: &Ports) -> Self {
+        let run = if needs::is_root() { PathBuf::from("/run") } else { home.path().join("run") };
+        RuntimeDirs([9091, 9092].map(|original| run.join("ostler").join(ports.of(original).to_string())))
+    }
+}
+
+impl Drop for RuntimeDirs {
+    fn drop(&mut self) {
+        // Agents that end as they should remove them; here they were killed.
+        if std::thread::panicking() {
+            for directory in &self.0 {
+                let _ = fs::remove_dir_all(directory);
+            }
+        }
+    }
 }

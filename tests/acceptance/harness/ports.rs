@@ -4,10 +4,18 @@
 use std::fs;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const COUNT: u16 = 8_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// Held by whoever uses the ports 8000, 9091 and 9092, or may.
+pub fn those_of_the_description() -> MutexGuard<'static, ()> {
+    static HELD: Mutex<()> = Mutex::new(());
+    // A test that failed while it held them has given them back all the same.
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A free port that no other test of this run gets.
 pub fn free() -> u16 {
