@@ -43,9 +43,8 @@ fn a_demo_ends_with_ctrl_c_and_leaves_nothing() {
     for _ in 0..4 {
         assert!(Call::get("/").send(local(port)).ok().text().starts_with("Hello from Worker ID: "));
     }
-    let log = demo.log();
     for text in ["curl", "/scale", "/status"] {
-        assert!(log.contains(text), "no \"{text}\" in {log}");
+        demo.wait_log(PATIENCE, text);
     }
     demo.interrupt();
     assert!(demo.wait_end(Duration::from_secs(40)).success(), "{}", demo.log());
