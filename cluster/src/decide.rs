@@ -30,6 +30,7 @@ impl ClusterState {
         let routes = self.renew_table(now);
         let assignments = self.assignments(now);
         let forget = self.finished_tombstones();
+        let taken_over = self.nodes.iter().filter(|(_, node)| node.was_taken_over()).map(|(id, _)| *id).collect();
         self.tell_of_nodes(now);
         self.tell_of_plan(&plan);
         self.tell_of_readiness();
@@ -38,6 +39,7 @@ impl ClusterState {
             routes,
             raise_epoch_at_least: self.superseded_by.map(|by| by.saturating_add(1)),
             forget,
+            taken_over,
             story: std::mem::take(&mut self.story),
             plan,
         }

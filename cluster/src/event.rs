@@ -15,7 +15,7 @@ pub struct Member {
     pub id: NodeId,
     /// Where its agent is.
     pub url: NodeUrl,
-    /// It was added with `"take_over": true`: its agent may be told to leave the cluster that it listens to.
+    /// It was added with `"take_over": true`: its agent may be told to leave the cluster that it listens to, once.
     #[serde(default)]
     pub take_over: bool,
     /// It was removed: a tombstone, until it has acknowledged an empty assignment.
@@ -116,6 +116,9 @@ pub struct Effects {
     pub raise_epoch_at_least: Option<u64>,
     /// Tombstones that have done their work: delete these members from the store.
     pub forget: Vec<NodeId>,
+    /// Nodes that obey this cluster now: clear their `take_over` in the store. It is spent once, or two clusters that were both
+    /// told to take a node over would do so in turn for ever.
+    pub taken_over: Vec<NodeId>,
     /// What a person should read in the log.
     pub story: Vec<Story>,
     /// The plan that was carried out.

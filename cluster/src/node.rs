@@ -218,6 +218,13 @@ impl Node {
         self.duplicate.is_none() && self.foreign.is_none()
     }
 
+    /// It was to be taken over, and obeys this cluster now.
+    #[must_use]
+    pub fn was_taken_over(&self) -> bool {
+        let sent = self.sent.as_ref().map(|sent| sent.assignment.stamp);
+        self.member.take_over && self.reported && !self.obeys_other && sent.is_some() && self.applied == sent
+    }
+
     /// What ran there is gone, or taken for gone.
     #[must_use]
     pub fn is_gone(&self) -> bool {

@@ -282,6 +282,22 @@ fn a_node_that_is_taken_over_with_nothing_to_run_is_emptied() {
 }
 
 #[test]
+fn a_node_is_taken_over_once_for_each_time_that_it_was_asked_for() {
+    let mut world = World::new(1);
+    world.take_over(0);
+    world.scale(2);
+    world.run(20);
+    assert_eq!(world.controller.status(world.now).apps[0].ready, 2);
+    world.be_robbed(0);
+    world.run(100);
+    assert_eq!(world.controller.status(world.now).nodes[0].state, NodeState::Foreign);
+    assert_eq!(world.agents[0].held.cluster, Some(cluster::ClusterId(999)));
+    world.take_over(0);
+    world.run(100);
+    assert_eq!(world.controller.status(world.now).apps[0].ready, 2);
+}
+
+#[test]
 fn two_urls_of_one_agent_are_one_node() {
     let mut world = World::new(1);
     world.add_alias(0);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::event::{Effects, Event};
+use cluster::event::{Effects, Event, Member};
 use cluster::node::NodeState;
 use cluster::status::{NodeStatus, Status};
 use cluster::{ClusterState, NodeId, ReplicaId};
@@ -62,8 +62,13 @@ impl From<Event> for Message {
 pub enum StoreWork {
     /// Raise the epoch.
     Epoch,
-    /// Delete members.
-    Forget(Vec<NodeId>),
+    /// Delete these members, and clear `take_over` of those.
+    Members {
+        /// To delete.
+        forget: Vec<NodeId>,
+        /// Obey this cluster now.
+        taken_over: Vec<NodeId>,
+    },
 }
 
 /// The control task did not answer in time.
@@ -153,7 +158,8 @@ struct Pending {
     status: Vec<oneshot::Sender<Status>>,
     settled: Vec<(NodeId, Instant, oneshot::Sender<Option<NodeStatus>>)>,
     epoch: bool,
-    forgetting: BTreeSet<NodeId>,
+    /// Members whose record is being changed.
+    members: BTreeSet<NodeId>,
 }
 
 impl Control {
@@ -210,7 +216,9 @@ impl Control {
                 let _ = reply.send(self.link_of(replica));
             }
             Message::Stored(StoreWork::Epoch) => pending.epoch = false,
-            Message::Stored(StoreWork::Forget(members)) => pending.forgetting.retain(|member| !members.contains(member)),
+            Message::Stored(StoreWork::Members { forget, taken_over }) => {
+                pending.members.retain(|member| !forget.contains(member) && !taken_over.contains(member));
+            }
         }
     }
 
@@ -249,10 +257,11 @@ impl Control {
             let (store, queue) = (Arc::clone(&self.store), self.handle.events());
             self.tasks.spawn(raise_epoch(store, at_least, queue));
         }
-        let forget: Vec<NodeId> = effects.forget.into_iter().filter(|node| pending.forgetting.insert(*node)).collect();
-        if !forget.is_empty() {
+        let mut unchanged = |nodes: Vec<NodeId>| nodes.into_iter().filter(|node| pending.members.insert(*node)).collect::<Vec<_>>();
+        let (forget, taken_over) = (unchanged(effects.forget), unchanged(effects.taken_over));
+        if !forget.is_empty() || !taken_over.is_empty() {
             let (store, queue) = (Arc::clone(&self.store), self.handle.events());
-            self.tasks.spawn(forget_members(store, forget, queue));
+            self.tasks.spawn(change_members(store, forget, taken_over, queue));
         }
     }
 
@@ -293,16 +302,18 @@ async fn raise_epoch(store: Arc<dyn Store>, at_least: u64, queue: mpsc::Sender<M
     let _ = queue.send(Message::Stored(StoreWork::Epoch)).await;
 }
 
-async fn forget_members(store: Arc<dyn Store>, members: Vec<NodeId>, queue: mpsc::Sender<Message>) {
+async fn change_members(store: Arc<dyn Store>, forget: Vec<NodeId>, taken_over: Vec<NodeId>, queue: mpsc::Sender<Message>) {
     let outcome = store::update(&*store, |desired| {
         // One that was added again in the meantime stays.
         let is_tombstone = |id: &&NodeId| desired.members.get(id).is_some_and(|member| member.removed);
-        let delete_members = members.iter().filter(is_tombstone).copied().collect();
-        Ok::<_, store::Error>((Change { delete_members, ..Change::default() }, ()))
+        let delete_members = forget.iter().filter(is_tombstone).copied().collect();
+        let spent = taken_over.iter().filter_map(|id| desired.members.get(id)).filter(|member| member.take_over);
+        let put_members = spent.map(|member| Member { take_over: false, ..member.clone() }).collect();
+        Ok::<_, store::Error>((Change { delete_members, put_members, ..Change::default() }, ()))
     });
     if let Err(error) = outcome.await {
-        tracing::error!("removed nodes cannot be forgotten: {error}");
+        tracing::error!("the records of nodes that were removed or taken over cannot be changed: {error}");
         tokio::time::sleep(STORE_RETRY).await;
     }
-    let _ = queue.send(Message::Stored(StoreWork::Forget(members))).await;
+    let _ = queue.send(Message::Stored(StoreWork::Members { forget, taken_over })).await;
 }

@@ -183,6 +183,12 @@ impl World {
         self.desire();
     }
 
+    /// Another cluster takes an agent over.
+    pub fn be_robbed(&mut self, nth: usize) {
+        let agent = &mut self.agents[nth];
+        agent.held = Held { cluster: Some(ClusterId(999)), stamp: Some(Stamp { epoch: 1, generation: 1 }) };
+    }
+
     pub fn add_alias(&mut self, nth: usize) {
         let id = NodeId(500);
         self.members.push(Member { id, url: "http://alias.example:9091".parse().unwrap(), take_over: false, removed: false });
@@ -256,8 +262,11 @@ impl World {
             self.controller.observe(Event::EpochRaised(self.epoch), self.now);
         }
         self.last.push(Step { after: self.controller.clone(), plan: effects.plan, now: self.now });
-        if !effects.forget.is_empty() {
+        if !effects.forget.is_empty() || !effects.taken_over.is_empty() {
             self.members.retain(|member| !effects.forget.contains(&member.id));
+            for member in self.members.iter_mut().filter(|member| effects.taken_over.contains(&member.id)) {
+                member.take_over = false;
+            }
             self.desire();
         }
     }
