@@ -3,12 +3,12 @@
 //! [`ClusterState::observe`] (in `observe`) takes in what happened; [`ClusterState::decide`] (in `decide`) makes a plan, carries it
 //! out on this state, and says what the shell is to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::{App, AppName};
 use crate::event::Story;
 use crate::id::{ClusterId, NodeId, ReplicaId};
-use crate::liveness::Blackout;
+use crate::liveness::{Blackout, Contact};
 use crate::node::{Node, NodeState, Observed};
 use crate::now::Now;
 use crate::route::{RouteAck, RoutingTable};
@@ -83,6 +83,13 @@ impl ClusterState {
     #[must_use]
     pub fn is_ready(&self, id: ReplicaId, slot: &Slot) -> bool {
         self.seen(id, slot).is_some_and(|seen| seen.report.ready)
+    }
+
+    /// The members whose stream is not open: one of them may have come back since it was dialled last.
+    #[must_use]
+    pub fn unheard(&self) -> BTreeSet<NodeId> {
+        let unheard = |node: &&Node| !matches!(node.contact, Contact::Up { .. });
+        self.nodes.values().filter(unheard).map(|node| node.member.id).collect()
     }
 
     pub(crate) fn tell(&mut self, warn: bool, text: String) {

@@ -32,6 +32,8 @@ const BATCH: usize = 1024;
 const ANSWER: Duration = Duration::from_secs(2);
 /// How long the first dial of a node may take before add-node answers without it.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How long a change of what is wanted waits for the nodes that are dialled because of it.
+const KNOCK: Duration = Duration::from_millis(250);
 /// The name under which the gateway acknowledges routing tables.
 pub const GATEWAY: &str = "gateway";
 /// After a failed write to the store, the next try waits.
@@ -45,6 +47,8 @@ pub enum Message {
     Status(oneshot::Sender<Status>),
     /// How is this node, once its first dial has ended? `None`: there is no such node.
     Settled(NodeId, oneshot::Sender<Option<NodeStatus>>),
+    /// Dial all nodes that are not heard, and say when each has answered or not.
+    Knock(oneshot::Sender<()>),
     /// How is the node of this replica reached?
     LinkOf(ReplicaId, oneshot::Sender<Option<Arc<dyn Link>>>),
     /// A write to the store, asked for by an earlier decision, has ended.
@@ -114,6 +118,15 @@ impl ControlHandle {
         self.ask(ANSWER + SETTLE, |reply| Message::Settled(node, reply)).await
     }
 
+    /// Dials all nodes that are not heard. Returns when each has answered or not, or after a quarter of a second: an agent that was
+    /// started just before a change of what is wanted is there for it.
+    ///
+    /// # Errors
+    /// [`Silent`].
+    pub async fn knock(&self) -> Result<(), Silent> {
+        self.ask(ANSWER, Message::Knock).await
+    }
+
     /// The link to the node on which a replica is. `None`: there is no such replica.
     ///
     /// # Errors
@@ -157,9 +170,17 @@ pub struct Control {
 struct Pending {
     status: Vec<oneshot::Sender<Status>>,
     settled: Vec<(NodeId, Instant, oneshot::Sender<Option<NodeStatus>>)>,
+    knocks: Vec<Knock>,
     epoch: bool,
     /// Members whose record is being changed.
     members: BTreeSet<NodeId>,
+}
+
+/// A round of dials that somebody waits for.
+struct Knock {
+    unanswered: BTreeSet<NodeId>,
+    until: Instant,
+    reply: oneshot::Sender<()>,
 }
 
 impl Control {
@@ -206,11 +227,23 @@ impl Control {
 
     fn take(&mut self, message: Message, pending: &mut Pending) {
         match message {
-            Message::Event(event) => self.state.observe(*event, self.clock.now()),
+            Message::Event(event) => {
+                if let Event::DialFailed { node, .. } | Event::Line { node, .. } = &*event {
+                    for knock in &mut pending.knocks {
+                        knock.unanswered.remove(node);
+                    }
+                }
+                self.state.observe(*event, self.clock.now());
+            }
             Message::Status(reply) => pending.status.push(reply),
             Message::Settled(node, reply) => {
                 self.links.dial_now(node);
                 pending.settled.push((node, Instant::now() + SETTLE, reply));
+            }
+            Message::Knock(reply) => {
+                let unanswered = self.state.unheard();
+                unanswered.iter().for_each(|node| self.links.dial_now(*node));
+                pending.knocks.push(Knock { unanswered, until: Instant::now() + KNOCK, reply });
             }
             Message::LinkOf(replica, reply) => {
                 let _ = reply.send(self.link_of(replica));
@@ -271,6 +304,10 @@ impl Control {
             for reply in pending.status.drain(..) {
                 let _ = reply.send(status.clone());
             }
+        }
+        let is_over = |knock: &mut Knock| knock.unanswered.is_empty() || Instant::now() >= knock.until;
+        for knock in pending.knocks.extract_if(.., is_over) {
+            let _ = knock.reply.send(());
         }
         if pending.settled.is_empty() {
             return;

@@ -40,6 +40,7 @@ pub async fn scale_one(State(api): State<Api>, Segment(name): Segment, request: 
 }
 
 async fn set(api: &Api, name: Option<&str>, count: u32, by: &str) -> Result<Json<App>, Problem> {
+    api.control.knock().await?;
     let name = store::update(&*api.store, |desired| {
         let app = &desired.apps[&find(desired, name)?];
         let mut change = Change::default();
