@@ -3,7 +3,7 @@
 //! Absent from here: carrying it out (`decide`), and choosing a node (`placement`). The order of the passes is the policy: what is
 //! gone is let go, what is found is adopted, what is too much drains, what is missing starts, what has drained stops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::{App, AppName};
 use crate::id::{IdSource, NodeId, ReplicaId};
@@ -216,15 +216,32 @@ impl Planner<'_> {
 
     /// Fewer are wanted than there are: from the fullest node, unready first, newest first.
     fn surplus(&mut self, app: &App, staying: &mut Vec<ReplicaId>) {
-        while staying.len() > app.desired as usize {
-            let preference = |id: &ReplicaId| {
-                let node = self.slots.get(id).map(|slot| slot.node);
-                (node.map_or(0, |node| self.load.of_app(&app.name, node)), !self.is_ready(*id), *id)
-            };
-            let Some(victim) = staying.iter().copied().max_by_key(preference) else { return };
-            staying.retain(|id| *id != victim);
-            self.drain(victim, format!("{} replicas of {} are wanted", app.desired, app.name));
+        let mut surplus = staying.len().saturating_sub(app.desired as usize);
+        if surplus == 0 {
+            return;
         }
+        // For each node its replicas, the first to go last.
+        let mut on_node: BTreeMap<NodeId, Vec<(bool, ReplicaId)>> = BTreeMap::new();
+        for id in staying.iter() {
+            if let Some(slot) = self.slots.get(id) {
+                on_node.entry(slot.node).or_default().push((!self.is_ready(*id), *id));
+            }
+        }
+        on_node.values_mut().for_each(|replicas| replicas.sort_unstable());
+        let rank = |node: NodeId, replicas: &[(bool, ReplicaId)]| replicas.last().map(|last| (replicas.len(), *last, node));
+        let mut nodes: BTreeSet<_> = on_node.iter().filter_map(|(node, replicas)| rank(*node, replicas)).collect();
+        let mut victims = BTreeSet::new();
+        while surplus > 0
+            && let Some((_, (_, victim), node)) = nodes.pop_last()
+        {
+            surplus -= 1;
+            victims.insert(victim);
+            self.drain(victim, format!("{} replicas of {} are wanted", app.desired, app.name));
+            let replicas = on_node.entry(node).or_default();
+            replicas.pop();
+            nodes.extend(rank(node, replicas));
+        }
+        staying.retain(|id| !victims.contains(id));
     }
 
     fn drain(&mut self, id: ReplicaId, reason: String) {
@@ -289,16 +306,15 @@ impl Planner<'_> {
     /// A replica that keeps failing on one node, of a revision that is ready on another, is tried elsewhere, once.
     fn replace_failing(&mut self, app: &App, staying: &[ReplicaId], candidates: &mut Candidates, ids: &mut dyn IdSource) {
         let state = self.state;
+        let is_ready = |id: &&ReplicaId| self.is_ready(**id);
+        let ready: BTreeSet<(u64, NodeId)> =
+            staying.iter().filter(is_ready).filter_map(|id| self.slots.get(id)).map(|slot| (slot.revision, slot.node)).collect();
         for id in staying {
             let Some(slot) = self.slots.get(id).cloned() else { continue };
             let Some(seen) = state.seen(*id, &slot) else { continue };
             let fails = seen.report.failures >= FAILURES_BEFORE_MOVE && !seen.report.ready;
-            let runs_elsewhere = || {
-                staying.iter().any(|other| {
-                    self.slots.get(other).is_some_and(|there| there.node != slot.node && there.revision == slot.revision)
-                        && self.is_ready(*other)
-                })
-            };
+            let runs_elsewhere =
+                || ready.range((slot.revision, NodeId(0))..=(slot.revision, NodeId(u128::MAX))).any(|(_, node)| *node != slot.node);
             if !fails || slot.moved || !runs_elsewhere() {
                 continue;
             }

@@ -397,3 +397,35 @@ fn a_node_that_refused_an_assignment_is_asked_again_and_used_again() {
     world.run(30);
     assert_eq!(world.controller.status(world.now).nodes[1].replicas, 2);
 }
+
+#[test]
+fn a_scale_down_takes_from_the_fullest_node_unready_first_newest_first() {
+    let mut world = World::new(2);
+    world.scale(4);
+    world.run(20);
+    let order: Vec<_> = world.controller.slots.iter().map(|(id, slot)| (*id, slot.node)).collect();
+    // One on node 1 is not ready: with equal nodes it goes first, then the newest of the fuller node, and so on.
+    let (unready, on) = order[0];
+    world.controller.nodes.get_mut(&on).unwrap().observed.get_mut(&unready).unwrap().report.ready = false;
+    world.scale(1);
+    let drained: Vec<_> = plan(&world.controller, world.now, &mut world.ids)
+        .actions
+        .iter()
+        .filter(|action| action.kind == ActionKind::Drain)
+        .map(|action| action.replica)
+        .collect();
+    let other: Vec<_> = order.iter().filter(|(_, node)| *node != on).map(|(id, _)| *id).collect();
+    let same: Vec<_> = order.iter().filter(|(id, node)| *node == on && *id != unready).map(|(id, _)| *id).collect();
+    assert_eq!(drained[..2], [unready, other[1]]);
+    assert_eq!(drained[2], same[0].max(other[0]));
+}
+
+#[test]
+fn ten_thousand_replicas_are_planned_at_once() {
+    let mut world = World::new(4);
+    for count in [10_000, 1] {
+        world.scale(count);
+        world.run(6);
+        assert_eq!(world.controller.status(world.now).apps[0].ready, count);
+    }
+}
