@@ -8,12 +8,14 @@ use tokio::time::sleep;
 
 use super::REPLICAS;
 use crate::harness::Cluster;
-use crate::load::Load;
+use crate::load::{Load, REASONS_MAX};
 use crate::table::{Row, Unit, median};
 
 const RATE_PER_S: u32 = 500;
 /// Load before the Ctrl+C, and after the agent has gone.
 const AROUND: Duration = Duration::from_secs(1);
+/// So much later comes the Ctrl+C in each run than in the one before, or it would always meet the same requests.
+const LATER: Duration = Duration::from_millis(17);
 /// An agent that stops is given so long: drain + grace + 5 s of the defaults.
 const LEAVE_MAX: Duration = Duration::from_secs(25);
 
@@ -22,11 +24,11 @@ pub async fn measure(runs: usize) -> Result<Vec<Row>> {
     let (mut ready, mut left) = (Vec::new(), Vec::new());
     let (mut sent, mut failed, mut reasons) = (0, 0, Vec::new());
     let (mut slowest, mut rate_least) = (Duration::ZERO, f64::INFINITY);
-    for _ in 0..runs {
+    for run in (0..).take(runs) {
         let mut cluster = Cluster::start(2).await?;
         cluster.settle(REPLICAS).await?;
         let load = Load::start(cluster.port, RATE_PER_S)?;
-        sleep(AROUND).await;
+        sleep(AROUND + LATER * run).await;
         let Some(mut leaving) = cluster.agents.pop() else { bail!("there is no agent to stop") };
         let survivor = cluster.agent(0)?.url.clone();
         let workers = leaving.workers()?;
@@ -59,7 +61,7 @@ pub async fn measure(runs: usize) -> Result<Vec<Row>> {
         runs,
     )
     .note(format!("at least {rate_least:.0} req/s, slowest answer {:.0} ms (50 ms are asked for)", slowest.as_secs_f64() * 1e3));
-    for reason in reasons {
+    for reason in reasons.into_iter().take(REASONS_MAX) {
         requests = requests.note(format!("failed: {reason}"));
     }
     Ok(vec![

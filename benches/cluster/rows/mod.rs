@@ -82,7 +82,7 @@ impl Scenario {
     pub async fn measure(self, options: &Options) -> Result<Vec<Row>> {
         match self {
             Scenario::ScaleTo4 => scale_up::to_4(options.runs(9)).await,
-            Scenario::ScaleTo100 => scale_up::to_100(options.runs(5)).await,
+            Scenario::ScaleTo100 => scale_up::to_100(options.runs(9)).await,
             Scenario::WorkerKill => worker_kill::measure(options.runs(9)).await,
             Scenario::AgentStop => agent_stop::measure(options.runs(5)).await,
             Scenario::AgentKill => agent_kill::agent(options.runs(5)).await,
