@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::Effects;
+use crate::effects::Effects;
 use crate::id::{IdSource, NodeId, ReplicaId};
 use crate::liveness::Contact;
 use crate::node::{Node, NodeState, Sent};

@@ -1,27 +1,11 @@
-//! What the control loop is told, and what it tells: the whole interface between the core and its shell.
+//! What the control loop is told. What it tells is in `effects`: the two are the whole interface between the core and its shell.
 
 use crate::app::App;
 use crate::fence::Held;
 use crate::id::NodeId;
-use crate::node_url::NodeUrl;
-use crate::plan::Plan;
-use crate::route::{RouteAck, RoutingTable};
-use crate::wire::{Assignment, NodeFacts, ObserveLine, Stamp};
-
-/// A member of the cluster, as the store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Member {
-    /// Minted at add-node.
-    pub id: NodeId,
-    /// Where its agent is.
-    pub url: NodeUrl,
-    /// It was added with `"take_over": true`: its agent may be told to leave the cluster that it listens to, once.
-    #[serde(default)]
-    pub take_over: bool,
-    /// It was removed: a tombstone, until it has acknowledged an empty assignment.
-    #[serde(default)]
-    pub removed: bool,
-}
+use crate::member::Member;
+use crate::route::RouteAck;
+use crate::wire::{NodeFacts, ObserveLine, Stamp};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,38 +82,8 @@ pub enum Event {
         /// What it acknowledged.
         ack: RouteAck,
     },
-    /// The epoch was raised, durably, as [`Effects::raise_epoch_at_least`] asked.
+    /// The epoch was raised, durably, as [`crate::Effects::raise_epoch_at_least`] asked.
     EpochRaised(u64),
     /// Time passed. Comes every [`crate::settings::Settings::tick_ms`].
     Tick,
-}
-
-/// What the shell is to do.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Effects {
-    /// Assignments to send. A node's later one replaces an earlier one that was not sent yet.
-    pub assignments: Vec<(NodeId, Assignment)>,
-    /// The new routing table, where it changed.
-    pub routes: Option<RoutingTable>,
-    /// An agent obeys a later epoch than ours: raise it in the store to at least this, while its lock is held, and say
-    /// [`Event::EpochRaised`]. Nothing is assigned until then.
-    pub raise_epoch_at_least: Option<u64>,
-    /// Tombstones that have done their work: delete these members from the store.
-    pub forget: Vec<NodeId>,
-    /// Nodes that obey this cluster now: clear their `take_over` in the store. It is spent once, or two clusters that were both
-    /// told to take a node over would do so in turn for ever.
-    pub taken_over: Vec<NodeId>,
-    /// What a person should read in the log.
-    pub story: Vec<Story>,
-    /// The plan that was carried out.
-    pub plan: Plan,
-}
-
-/// One line of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Story {
-    /// Something went wrong.
-    pub warn: bool,
-    /// A sentence, with names in it.
-    pub text: String,
 }

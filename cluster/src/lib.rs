@@ -9,10 +9,12 @@
 pub mod access;
 pub mod app;
 mod decide;
+pub mod effects;
 pub mod event;
 pub mod fence;
 pub mod id;
 pub mod liveness;
+pub mod member;
 pub mod node;
 pub mod node_url;
 pub mod now;
@@ -28,8 +30,10 @@ pub mod supervise;
 pub mod wire;
 
 pub use app::{App, AppName, AppSpec};
-pub use event::{Effects, Event, Member};
+pub use effects::Effects;
+pub use event::Event;
 pub use id::{ClusterId, IdSource, InstanceId, NodeId, ReplicaId};
+pub use member::Member;
 pub use node_url::NodeUrl;
 pub use now::Now;
 pub use settings::Settings;

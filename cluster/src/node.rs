@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::event::Member;
 use crate::id::ReplicaId;
 use crate::liveness::Contact;
+use crate::member::Member;
 use crate::now::Now;
 use crate::settings::Settings;
 use crate::wire::{Assignment, NodeFacts, ReplicaReport, Stamp};

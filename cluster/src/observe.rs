@@ -1,9 +1,10 @@
 //! Taking in what happened. Nothing is decided here but who is alive.
 
-use crate::event::{Event, Member};
+use crate::event::Event;
 use crate::fence::Held;
 use crate::id::{InstanceId, NodeId};
 use crate::liveness::{Blackout, Contact};
+use crate::member::Member;
 use crate::node::{Node, Observed};
 use crate::now::Now;
 use crate::settings::LATE_MS;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::{App, AppName};
-use crate::event::Story;
+use crate::effects::Story;
 use crate::id::{ClusterId, NodeId, ReplicaId};
 use crate::liveness::{Blackout, Contact};
 use crate::node::{Node, NodeState, Observed};

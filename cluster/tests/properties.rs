@@ -6,7 +6,7 @@
 
 mod world;
 
-use cluster::event::Event;
+use cluster::Event;
 use cluster::node::NodeState;
 use cluster::plan::{ActionKind, plan};
 use cluster::wire::AssignedPhase;

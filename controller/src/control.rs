@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::event::{Effects, Event, Member};
 use cluster::node::NodeState;
 use cluster::status::{NodeStatus, Status};
 use cluster::{ClusterState, NodeId, ReplicaId};
+use cluster::{Effects, Event, Member};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::event::Event;
+use cluster::Event;
 use cluster::route::RouteAck;
 use gateway::Gateway;
 use tokio::sync::mpsc;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::event::{Event, Member};
 use cluster::fence::{Held, Refusal, Verdict, judge};
 use cluster::id::Counting;
 use cluster::liveness::redial_after_ms;
@@ -13,6 +12,7 @@ use cluster::wire::{
     Stamp,
 };
 use cluster::{App, ClusterId, ClusterState, InstanceId, NodeId, Now, ReplicaId, Settings};
+use cluster::{Event, Member};
 
 pub const STEP_MS: u64 = 50;
 

@@ -1,7 +1,7 @@
 //! Adding and removing nodes.
 
 use axum::extract::{Request, State};
-use cluster::event::Member;
+use cluster::Member;
 use cluster::{IdSource, NodeId, NodeUrl};
 
 use super::body;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster::event::Event;
+use cluster::Event;
 use cluster::wire::Assignment;
 use cluster::{NodeId, liveness};
 use tokio::sync::{Notify, mpsc, watch};

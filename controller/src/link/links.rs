@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cluster::Member;
 use cluster::NodeId;
-use cluster::event::Member;
 use cluster::wire::Assignment;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 use std::sync::Arc;
 
-use cluster::event::Member;
+use cluster::Member;
 use cluster::{App, AppName, ClusterId, NodeId};
 
 use super::memory::MemoryStore;

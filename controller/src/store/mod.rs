@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use cluster::event::Member;
+use cluster::Member;
 use cluster::{App, AppName, ClusterId, NodeId};
 use tokio::sync::watch;
 

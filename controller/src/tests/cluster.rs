@@ -1,6 +1,6 @@
 //! The control task at work: restarts, foreign agents, later epochs, faults.
 
-use cluster::event::Member;
+use cluster::Member;
 use cluster::fence::Held;
 use cluster::wire::Stamp;
 use cluster::{ClusterId, ReplicaId};

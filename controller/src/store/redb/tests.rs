@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use cluster::event::Member;
+use cluster::Member;
 use cluster::{App, AppName, ClusterId, NodeId};
 
 use super::RedbStore;
