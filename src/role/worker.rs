@@ -17,6 +17,7 @@ Paths:
 Parameters, on any path:
   ?delay_ms=N  answers after so many milliseconds (0 to 600000)
   ?status=N    answers with this status (200 to 599)
+  ?bytes=N     answers with so many bytes (0 to 1073741824)
 
 Its id comes from OSTLER_REPLICA_ID, else it draws one. On SIGTERM or Ctrl+C it stops
 accepting, finishes the requests that it has, and exits 0; a second signal ends it at once.")]

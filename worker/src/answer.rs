@@ -8,10 +8,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 
+use crate::filler::Filler;
 use crate::query;
 
-/// A text of our own, or the caller's body on its way back.
-pub type Body = Either<Full<Bytes>, Incoming>;
+/// A text of our own, as many bytes as were asked for, or the caller's body on its way back.
+pub type Body = Either<Full<Bytes>, Either<Filler, Incoming>>;
 
 /// Who answers.
 #[derive(Debug)]
@@ -52,6 +53,9 @@ impl Worker {
         }
         let path_is_healthz = request.uri().path() == "/healthz";
         drain(request.into_body()).await?;
+        if let Some(bytes) = wish.bytes {
+            return Ok(binary(wish.status, Either::Left(Filler::new(bytes))));
+        }
         let body = if path_is_healthz {
             "ok\n".to_owned()
         } else {
@@ -82,9 +86,16 @@ fn text(status: StatusCode, body: String) -> Response<Body> {
 /// The body flows back while it arrives: none of it is kept.
 fn echo(request: Request<Incoming>, status: StatusCode) -> Response<Body> {
     let (head, body) = request.into_parts();
+    let mut answer = binary(status, Either::Right(body));
+    if let Some(kind) = head.headers.get(CONTENT_TYPE) {
+        answer.headers_mut().insert(CONTENT_TYPE, kind.clone());
+    }
+    answer
+}
+
+fn binary(status: StatusCode, body: Either<Filler, Incoming>) -> Response<Body> {
     let mut answer = Response::new(Either::Right(body));
     *answer.status_mut() = status;
-    let kind = head.headers.get(CONTENT_TYPE).cloned();
-    answer.headers_mut().insert(CONTENT_TYPE, kind.unwrap_or(HeaderValue::from_static("application/octet-stream")));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     answer
 }

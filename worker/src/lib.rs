@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod filler;
 mod query;
 mod serve;
 mod stop;

@@ -1,4 +1,4 @@
-//! The parameters that a caller may put on any path: how long the answer takes, and its status.
+//! The parameters that a caller may put on any path: how long the answer takes, its status, and its size.
 
 use std::time::Duration;
 
@@ -6,6 +6,8 @@ use http::StatusCode;
 
 /// The longest delay that is accepted, in milliseconds.
 pub const DELAY_MS_MAX: u64 = 600_000;
+/// The largest body that is accepted, in bytes.
+pub const BYTES_MAX: u64 = 1 << 30;
 
 /// What the query asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub struct Wish {
     pub delay: Duration,
     /// The status of the answer.
     pub status: StatusCode,
+    /// How large the answer's body is; `None` for the usual text.
+    pub bytes: Option<u64>,
     /// The exit code of a crash.
     pub exit_code: u8,
 }
@@ -23,7 +27,7 @@ pub struct Wish {
 /// # Errors
 /// A sentence about the parameter whose value does not fit.
 pub fn read(query: &str) -> Result<Wish, String> {
-    let mut wish = Wish { delay: Duration::ZERO, status: StatusCode::OK, exit_code: 1 };
+    let mut wish = Wish { delay: Duration::ZERO, status: StatusCode::OK, bytes: None, exit_code: 1 };
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match name {
@@ -36,6 +40,10 @@ pub fn read(query: &str) -> Result<Wish, String> {
                 let status = value.parse().ok().filter(|status| (200..=599).contains(status));
                 let status = status.and_then(|status| StatusCode::from_u16(status).ok());
                 wish.status = status.ok_or("status must be a number from 200 to 599")?;
+            }
+            "bytes" => {
+                let bytes = value.parse().ok().filter(|bytes| *bytes <= BYTES_MAX);
+                wish.bytes = Some(bytes.ok_or_else(|| format!("bytes must be a number from 0 to {BYTES_MAX}"))?);
             }
             "code" => wish.exit_code = value.parse().map_err(|_| "code must be a number from 0 to 255")?,
             _ => {}
@@ -52,19 +60,23 @@ mod tests {
     #[test]
     fn nothing_is_asked_for_by_default() {
         for query in ["", "a=b", "&&", "delay=5", "x&y=&=z"] {
-            assert_eq!(read(query), Ok(Wish { delay: Duration::ZERO, status: StatusCode::OK, exit_code: 1 }), "{query}");
+            assert_eq!(read(query), Ok(Wish { delay: Duration::ZERO, status: StatusCode::OK, bytes: None, exit_code: 1 }), "{query}");
         }
     }
 
     #[test]
-    fn delay_status_and_exit_code_are_read() {
-        let wish = read("delay_ms=250&status=503&code=7").unwrap();
-        assert_eq!(wish, Wish { delay: Duration::from_millis(250), status: StatusCode::SERVICE_UNAVAILABLE, exit_code: 7 });
+    fn delay_status_size_and_exit_code_are_read() {
+        let wish = read("delay_ms=250&status=503&bytes=1048576&code=7").unwrap();
+        let expected =
+            Wish { delay: Duration::from_millis(250), status: StatusCode::SERVICE_UNAVAILABLE, bytes: Some(1_048_576), exit_code: 7 };
+        assert_eq!(wish, expected);
     }
 
     #[test]
     fn a_value_that_does_not_fit_is_refused_with_a_sentence() {
-        for query in ["delay_ms=", "delay_ms=-1", "delay_ms=1e3", "delay_ms=600001", "status=100", "status=600", "status=abc", "code=256"] {
+        let delays = ["delay_ms=", "delay_ms=-1", "delay_ms=1e3", "delay_ms=600001"];
+        let others = ["status=100", "status=600", "status=abc", "bytes=1k", "bytes=1073741825", "code=256"];
+        for query in delays.into_iter().chain(others) {
             assert!(read(query).is_err(), "{query}");
         }
     }

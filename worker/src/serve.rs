@@ -176,6 +176,9 @@ mod tests {
             }
             assert!(call(running.address, &get("/healthz")).await.ends_with("\r\n\r\nok\n"));
             assert!(call(running.address, &get("/?status=503")).await.starts_with("HTTP/1.1 503 "));
+            let sized = call(running.address, &get("/?bytes=100000")).await;
+            assert!(sized.contains("content-length: 100000\r\n"), "{}", &sized[..200]);
+            assert_eq!(sized.split_once("\r\n\r\n").unwrap().1.len(), 100_000);
             assert!(call(running.address, &get("/?delay_ms=x")).await.starts_with("HTTP/1.1 400 "));
             assert!(call(running.address, &get("/crash")).await.starts_with("HTTP/1.1 405 "));
         });
