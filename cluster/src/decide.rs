@@ -37,7 +37,7 @@ impl ClusterState {
         Effects {
             assignments,
             routes,
-            raise_epoch_at_least: self.superseded_by.map(|by| by.saturating_add(1)),
+            raise_epoch_at_least: self.superseded_by.filter(|_| !self.has_raised).map(|by| by.saturating_add(1)),
             forget,
             taken_over,
             story: std::mem::take(&mut self.story),
@@ -301,7 +301,11 @@ impl ClusterState {
             let ready = u32::try_from(ready).unwrap_or(u32::MAX);
             let before = self.told_ready.insert(app.name.clone(), (ready, app.desired));
             let is_news = before.is_some_and(|before| before != (ready, app.desired));
-            if is_news && ready >= app.desired && before.is_some_and(|(was, wanted)| was < wanted || wanted != app.desired) {
+            if is_news
+                && app.desired > 0
+                && ready >= app.desired
+                && before.is_some_and(|(was, wanted)| was < wanted || wanted != app.desired)
+            {
                 lines.push(format!("{}: all {} replicas are ready", app.name, app.desired));
             }
         }

@@ -8,7 +8,7 @@ use crate::liveness::Contact;
 use crate::member::Member;
 use crate::now::Now;
 use crate::settings::Settings;
-use crate::wire::{Assignment, NodeFacts, ReplicaReport, Stamp};
+use crate::wire::{Assignment, NodeFacts, ObservedPhase, ReplicaReport, Stamp};
 
 /// A node: a member, and what was heard of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,20 @@ pub struct Observed {
     pub report: ReplicaReport,
     /// When, in monotonic milliseconds.
     pub at_ms: u64,
+}
+
+/// A process that accepts no connections after so long is worth a sentence, in milliseconds. It may go on trying for ever.
+const SLOW_START_MS: u64 = 5_000;
+
+impl Observed {
+    /// What is to be said of a process that has not become ready for long.
+    #[must_use]
+    pub fn slow_start(&self, now: Now) -> Option<String> {
+        let report = &self.report;
+        let age_ms = report.age_ms + now.since_ms(self.at_ms);
+        let port = report.port.filter(|_| report.phase == ObservedPhase::Starting && report.pid.is_some() && age_ms >= SLOW_START_MS)?;
+        Some(format!("its process has run for {} s and accepts no connections on port {port} (PORT) yet", age_ms / 1000))
+    }
 }
 
 /// An assignment that was handed to the shell.

@@ -9,7 +9,7 @@ use crate::node::{Node, Observed};
 use crate::now::Now;
 use crate::settings::LATE_MS;
 use crate::state::ClusterState;
-use crate::wire::{AGENT_SERVICE, News, NodeFacts, ObserveLine, ReplicaReport, Stamp};
+use crate::wire::{AGENT_SERVICE, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Stamp};
 
 impl ClusterState {
     /// Takes in one event.
@@ -58,6 +58,7 @@ impl ClusterState {
                 }
                 if self.superseded_by.is_some_and(|by| self.epoch > by) {
                     self.superseded_by = None;
+                    self.has_raised = true;
                 }
             }
             Event::Tick => self.tick(now),
@@ -72,6 +73,9 @@ impl ClusterState {
             .into_iter()
             .map(|member| {
                 let mut node = before.remove(&member.id).unwrap_or_else(|| Node::new(member.clone(), awaited));
+                if member.take_over {
+                    node.foreign = None;
+                }
                 node.member = member;
                 (node.member.id, node)
             })
@@ -126,7 +130,7 @@ impl ClusterState {
         // An agent that runs nothing names no cluster, and still obeys what it applied last.
         node.applied = line.applied.filter(|_| ours);
         if let Some(later) = node.applied.filter(|stamp| line.cluster == Some(cluster) && stamp.epoch > epoch) {
-            self.superseded_by = self.superseded_by.max(Some(later.epoch));
+            self.overtaken(later.epoch);
         }
         let Some(node) = self.nodes.get_mut(&id) else { return };
         match line.news {
@@ -148,7 +152,11 @@ impl ClusterState {
                 // It only moves forward: what is older than what is known says nothing.
                 let is_older =
                     before.as_ref().is_some_and(|seen| (report.attempt, report.phase) < (seen.report.attempt, seen.report.phase));
-                if !is_older {
+                // The end of what was never placed there, or is placed elsewhere by now, is the last that need be known of it.
+                let is_ours = self.slots.get(&report.id).is_some_and(|slot| slot.node == id);
+                if report.phase == ObservedPhase::Stopped && !is_ours {
+                    node.observed.remove(&report.id);
+                } else if !is_older {
                     node.observed.insert(report.id, Observed { report: report.clone(), at_ms: now.mono_ms });
                     self.tell_of_failure(before.as_ref(), &report);
                 }
@@ -160,13 +168,30 @@ impl ClusterState {
 
     /// Tells of a replica whose process ended by itself.
     fn tell_of_failure(&mut self, before: Option<&Observed>, report: &ReplicaReport) {
-        let Some(before) = before.map(|seen| &seen.report) else { return };
-        if report.failures > before.failures || (report.attempt > before.attempt && report.failures > 0) {
+        // The last attempt that is known to have failed; the next one tells of it again.
+        let failed = |report: &ReplicaReport| report.attempt - u32::from(report.phase != ObservedPhase::Backoff).min(report.attempt);
+        if before.is_some_and(|before| failed(report) > failed(&before.report)) {
             let id = report.id;
             let label = self.slots.get(&id).and_then(|slot| self.nodes.get(&slot.node)).map(Node::label).unwrap_or_default();
             let text = format!("{} replica {id} on {label} failed ({} in a row): {}", report.app, report.failures, report.detail);
             self.tell(true, text);
         }
+    }
+
+    /// An agent obeys a later epoch than ours.
+    fn overtaken(&mut self, epoch: u64) {
+        if self.superseded_by.is_none() {
+            let text = if self.has_raised {
+                format!(
+                    "another controller of this cluster is at work (epoch {epoch}, ours was {}): this one assigns nothing any more; stop one of the two, and start this one anew if it is to stay",
+                    self.epoch
+                )
+            } else {
+                format!("an agent obeys epoch {epoch}, later than ours ({}): ours is raised above it", self.epoch)
+            };
+            self.tell(true, text);
+        }
+        self.superseded_by = self.superseded_by.max(Some(epoch));
     }
 
     fn conflict(&mut self, id: NodeId, stamp: Stamp, held: Held, detail: String) {
@@ -177,7 +202,7 @@ impl ClusterState {
         }
         match (held.cluster, held.stamp) {
             (Some(other), _) if other != cluster => node.foreign = Some(detail),
-            (_, Some(has)) if has.epoch > epoch => self.superseded_by = self.superseded_by.max(Some(has.epoch)),
+            (_, Some(has)) if has.epoch > epoch => self.overtaken(has.epoch),
             (_, Some(has)) => {
                 node.generation = node.generation.max(has.generation);
                 node.sent = None;

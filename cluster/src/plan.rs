@@ -123,9 +123,9 @@ impl Planner<'_> {
                     return Some((*id, format!("{label} is {}", node.state(&self.state.settings, self.now))));
                 }
                 match node.observed.get(id) {
-                    Some(seen) if seen.report.phase == ObservedPhase::Stopped => Some((*id, "it has stopped".to_owned())),
+                    Some(seen) if seen.report.phase == ObservedPhase::Stopped => Some((*id, "the processes have ended".to_owned())),
                     None if node.reported && slot.stop_sent.is_some_and(|stamp| node.applied >= Some(stamp)) => {
-                        Some((*id, "it has stopped".to_owned()))
+                        Some((*id, "the processes have ended".to_owned()))
                     }
                     _ => None,
                 }
@@ -281,7 +281,12 @@ impl Planner<'_> {
             return vec![];
         }
         if self.state.superseded_by.is_some() {
-            wait(self, format!("{missing} to start: a later controller's epoch was seen, and this one is being raised above it"));
+            let why = if self.state.stands_down() {
+                "another controller of this cluster is at work, and this one assigns nothing any more; stop one of the two"
+            } else {
+                "a later controller's epoch was seen, and this one is being raised above it"
+            };
+            wait(self, format!("{missing} to start: {why}"));
             return vec![];
         }
         let mut started = Vec::new();
@@ -361,10 +366,11 @@ impl Planner<'_> {
             .filter_map(|id| {
                 let seen = self.state.seen(*id, self.slots.get(id)?)?;
                 let report = &seen.report;
-                (report.failures > 0 && !report.ready).then(|| {
-                    let label = self.slots.get(id).map(|slot| self.node_label(slot.node)).unwrap_or_default();
-                    format!("{id} on {label} failed {} times in a row: {}", report.failures, report.detail)
-                })
+                let label = self.slots.get(id).map(|slot| self.node_label(slot.node)).unwrap_or_default();
+                if report.failures > 0 && !report.ready {
+                    return Some(format!("{id} on {label} failed {} times in a row: {}", report.failures, report.detail));
+                }
+                seen.slow_start(self.now).map(|why| format!("{id} on {label}: {why}"))
             })
             .collect();
         if failing.is_empty() {

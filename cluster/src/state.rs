@@ -24,6 +24,9 @@ pub struct ClusterState {
     pub epoch: u64,
     /// An agent obeys this later epoch; nothing is assigned until ours was raised above it.
     pub superseded_by: Option<u64>,
+    /// The epoch was raised above a later one already. Overtaken again, this controller stands down: another controller of the same
+    /// cluster is at work, and one of the two must give way.
+    pub has_raised: bool,
     /// Durations.
     pub settings: Settings,
     /// What is wanted.
@@ -57,6 +60,7 @@ impl ClusterState {
             cluster,
             epoch,
             superseded_by: None,
+            has_raised: false,
             settings,
             apps: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -83,6 +87,12 @@ impl ClusterState {
     #[must_use]
     pub fn is_ready(&self, id: ReplicaId, slot: &Slot) -> bool {
         self.seen(id, slot).is_some_and(|seen| seen.report.ready)
+    }
+
+    /// Another controller of this cluster has overtaken this one more than once: nothing is assigned any more.
+    #[must_use]
+    pub fn stands_down(&self) -> bool {
+        self.has_raised && self.superseded_by.is_some()
     }
 
     /// The members whose stream is not open: one of them may have come back since it was dialled last.

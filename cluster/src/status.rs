@@ -147,7 +147,7 @@ impl ClusterState {
                     revision: report.revision,
                     node: node.member.url.clone(),
                     state,
-                    detail: report.detail.clone(),
+                    detail: seen.slow_start(now).filter(|_| report.detail.is_empty()).unwrap_or_else(|| report.detail.clone()),
                     ready: report.ready && state == ObservedPhase::Running,
                     pid: report.pid,
                     port: report.port,

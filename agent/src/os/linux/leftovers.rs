@@ -19,6 +19,8 @@ const GUARDIAN_DEADLINE: Duration = Duration::from_secs(1);
 /// For all of it.
 const DEADLINE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// So many looks in a row must find nothing: a process that forks and ends all the time may slip through one of them.
+const EMPTY_LOOKS: u32 = 5;
 
 /// Ends every process of these replicas, and every guardian with this mark. Returns how many processes there were.
 pub(crate) fn end_leftovers(mark: &str, replicas: &BTreeSet<ReplicaId>) -> io::Result<usize> {
@@ -29,10 +31,16 @@ pub(crate) fn end_leftovers(mark: &str, replicas: &BTreeSet<ReplicaId>) -> io::R
         sleep(LOOK_AGAIN);
     }
     let mut ended = BTreeSet::new();
+    let mut empty_looks = 0;
     loop {
         let left = such(is_leftover)?;
         if left.is_empty() {
-            return Ok(ended.len());
+            empty_looks += 1;
+            if empty_looks == EMPTY_LOOKS || (ended.is_empty() && replicas.is_empty()) {
+                return Ok(ended.len());
+            }
+        } else {
+            empty_looks = 0;
         }
         if began.elapsed() > DEADLINE {
             let pids: Vec<String> = left.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();

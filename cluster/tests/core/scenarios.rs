@@ -1,199 +1,10 @@
-//! Safety and liveness of the control loop, as sentences, over random clusters with faults.
-//!
-//! A world of pretended agents obeys assignments through the same fence as the real one; everything runs from one list of
-//! random faults, so a failure replays.
-#![allow(clippy::unwrap_used)]
+//! The control loop in situations that have names, in the same pretended world.
 
-mod world;
-
-use cluster::Event;
 use cluster::node::NodeState;
 use cluster::plan::{ActionKind, plan};
-use cluster::wire::AssignedPhase;
-use cluster::{IdSource, Now};
-use proptest::prelude::*;
+use cluster::{Event, Now};
 
-use world::World;
-
-/// What can happen to a cluster.
-#[derive(Clone, Debug)]
-enum Fault {
-    Scale(u32),
-    Kill(usize),
-    Restart(usize),
-    Cut(usize),
-    Heal(usize),
-    Goodbye(usize),
-    CutAll,
-    HealAll,
-    CrashWorker(usize),
-    ControllerRestart,
-    ControllerFrozen,
-    Remove(usize),
-    AddBack(usize),
-    Wait(u32),
-}
-
-fn fault() -> impl Strategy<Value = Fault> {
-    prop_oneof![
-        4 => (0u32..12).prop_map(Fault::Scale),
-        2 => (0usize..4).prop_map(Fault::Kill),
-        3 => (0usize..4).prop_map(Fault::Restart),
-        2 => (0usize..4).prop_map(Fault::Cut),
-        3 => (0usize..4).prop_map(Fault::Heal),
-        1 => (0usize..4).prop_map(Fault::Goodbye),
-        1 => Just(Fault::CutAll),
-        2 => Just(Fault::HealAll),
-        2 => (0usize..4).prop_map(Fault::CrashWorker),
-        1 => Just(Fault::ControllerRestart),
-        1 => Just(Fault::ControllerFrozen),
-        1 => (0usize..4).prop_map(Fault::Remove),
-        2 => (0usize..4).prop_map(Fault::AddBack),
-        6 => (1u32..80).prop_map(Fault::Wait),
-    ]
-}
-
-fn inject(world: &mut World, fault: &Fault) {
-    match fault {
-        Fault::Scale(count) => world.scale(*count),
-        Fault::Kill(nth) => world.kill(*nth),
-        Fault::Restart(nth) => world.restart(*nth),
-        Fault::Cut(nth) => world.set_reachable(*nth, false),
-        Fault::Heal(nth) => world.set_reachable(*nth, true),
-        Fault::Goodbye(nth) => world.goodbye(*nth),
-        Fault::CutAll => (0..world.agents.len()).for_each(|nth| world.set_reachable(nth, false)),
-        Fault::HealAll => (0..world.agents.len()).for_each(|nth| world.set_reachable(nth, true)),
-        Fault::CrashWorker(nth) => world.crash_worker(*nth),
-        Fault::ControllerRestart => world.restart_controller(),
-        Fault::ControllerFrozen => world.freeze_controller(10_000),
-        Fault::Remove(nth) => world.remove(*nth),
-        Fault::AddBack(nth) => world.add_back(*nth),
-        Fault::Wait(steps) => world.run(*steps),
-    }
-}
-
-/// Checks what must hold at every step.
-fn check(world: &World) {
-    let desired = world.desired();
-    for step in &world.last {
-        let running = step.after.slots.values().filter(|slot| slot.phase == AssignedPhase::Run).count();
-        let surge = step.plan.surge.values().sum::<u32>() as usize;
-        assert!(running <= desired as usize + surge, "more than desired ({desired}) + surge ({surge}): {running}\n{:#?}", step.plan);
-        let going = step.after.slots.values().filter(|slot| step.after.nodes.get(&slot.node).is_some_and(cluster::node::Node::is_going));
-        assert!(surge <= going.count(), "a surge of {surge} is more than there is on nodes that go");
-        for action in &step.plan.actions {
-            assert!(!action.reason.trim().is_empty(), "an action without a reason: {action:?}");
-            if matches!(action.kind, ActionKind::Start { .. }) {
-                let state = step.after.nodes[&action.node].state(&step.after.settings, step.now);
-                assert_eq!(state, NodeState::Ready, "a new replica on a node that is {state}");
-            }
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn never_more_than_desired_plus_surge_and_no_new_replica_on_a_node_that_is_lost_or_draining(
-        nodes in 1usize..5, faults in prop::collection::vec(fault(), 1..40)
-    ) {
-        let mut world = World::new(nodes);
-        for fault in &faults {
-            inject(&mut world, fault);
-            world.run_checked(1, check);
-        }
-    }
-
-    #[test]
-    fn converges_in_a_bounded_number_of_steps_once_faults_stop(
-        nodes in 1usize..5, count in 0u32..12, faults in prop::collection::vec(fault(), 0..40)
-    ) {
-        let mut world = World::new(nodes);
-        for fault in &faults {
-            inject(&mut world, fault);
-            world.run(1);
-        }
-        for nth in 0..nodes {
-            world.set_reachable(nth, true);
-            world.restart_if_dead(nth);
-            world.add_back(nth);
-        }
-        world.scale(count);
-        // lost_after, twice, then drain and stop: 600 steps of 50 ms.
-        world.run(600);
-        let status = world.controller.status(world.now);
-        prop_assert_eq!(status.apps[0].ready, count, "{:#?}", status);
-        prop_assert_eq!(status.replicas.len(), count as usize, "{:#?}", status);
-        prop_assert_eq!(world.processes(), count as usize, "what the agents run");
-        // Nothing goes on happening.
-        world.run_checked(100, |world| {
-            for step in &world.last {
-                assert!(step.plan.actions.is_empty(), "restless: {:?}", step.plan.actions);
-            }
-        });
-    }
-
-    #[test]
-    fn the_same_input_gives_the_same_plan(nodes in 1usize..5, faults in prop::collection::vec(fault(), 1..30)) {
-        let mut world = World::new(nodes);
-        for fault in &faults {
-            inject(&mut world, fault);
-            world.run(1);
-            let (mut one, mut other) = (world.ids.clone(), world.ids.clone());
-            prop_assert_eq!(plan(&world.controller, world.now, &mut one), plan(&world.controller, world.now, &mut other));
-            prop_assert_eq!(one.next_id(), other.next_id());
-        }
-    }
-
-    #[test]
-    fn an_older_or_foreign_assignment_never_wins(nodes in 1usize..4, faults in prop::collection::vec(fault(), 1..40)) {
-        let mut world = World::new(nodes);
-        for fault in &faults {
-            inject(&mut world, fault);
-            world.run(1);
-        }
-        for agent in &world.agents {
-            prop_assert!(agent.history.windows(2).all(|pair| pair[0] <= pair[1]), "{:?}", agent.history);
-        }
-    }
-
-    #[test]
-    fn a_controller_that_was_cut_off_from_everyone_restarts_nobody(nodes in 1usize..5, count in 1u32..12, dark in 1u32..400, apart in 0u32..40) {
-        let mut world = World::new(nodes);
-        world.scale(count);
-        world.run(40);
-        let before = world.process_ids();
-        prop_assert_eq!(before.len(), count as usize);
-        for nth in 0..nodes {
-            world.set_reachable(nth, false);
-            world.run(apart % 10);
-        }
-        world.run(dark);
-        for nth in 0..nodes {
-            world.set_reachable(nth, true);
-            world.run(apart / 4);
-        }
-        world.run(100);
-        prop_assert_eq!(before, world.process_ids());
-    }
-
-    #[test]
-    fn a_controller_that_was_asleep_or_started_anew_restarts_nobody(nodes in 1usize..5, count in 1u32..12, asleep_ms in 1_000u64..100_000) {
-        let mut world = World::new(nodes);
-        world.scale(count);
-        world.run(40);
-        let before = world.process_ids();
-        world.freeze_controller(asleep_ms);
-        world.run(100);
-        prop_assert_eq!(&before, &world.process_ids());
-        world.restart_controller();
-        world.run(100);
-        prop_assert_eq!(&before, &world.process_ids());
-        let status = world.controller.status(world.now);
-        prop_assert_eq!(status.apps[0].ready, count);
-    }
-}
+use crate::world::World;
 
 #[test]
 fn replicas_are_spread_and_a_lost_node_is_replaced_after_lost_after() {
@@ -428,4 +239,80 @@ fn ten_thousand_replicas_are_planned_at_once() {
         world.run(6);
         assert_eq!(world.controller.status(world.now).apps[0].ready, count);
     }
+}
+
+#[test]
+fn a_controller_that_is_overtaken_twice_stands_down_and_says_so() {
+    let mut world = World::new(1);
+    world.scale(1);
+    world.run(20);
+    let before = world.process_ids();
+    for epoch in [7, 20] {
+        world.agents[0].held.stamp.as_mut().unwrap().epoch = epoch;
+        world.run(40);
+    }
+    assert!(world.controller.stands_down());
+    world.scale(3);
+    world.run(40);
+    assert_eq!(world.process_ids(), before);
+    let waiting = &world.controller.status(world.now).apps[0].waiting;
+    assert!(waiting[0].contains("another controller"), "{waiting:?}");
+}
+
+#[test]
+fn a_process_that_never_listens_is_told_of() {
+    let mut world = World::new(1);
+    world.agents[0].deaf = true;
+    world.scale(1);
+    world.run(60);
+    assert!(world.controller.status(world.now).apps[0].waiting.is_empty());
+    world.run(60);
+    let status = world.controller.status(world.now);
+    assert!(status.apps[0].waiting[0].contains("accepts no connections"), "{status:?}");
+    assert!(status.replicas[0].detail.contains("accepts no connections"), "{status:?}");
+}
+
+#[test]
+fn a_failure_is_told_once() {
+    let mut world = World::new(1);
+    world.scale(1);
+    world.run(20);
+    let node = cluster::NodeId(1);
+    let report = |world: &World| world.controller.nodes[&node].observed.values().next().unwrap().report.clone();
+    let mut told = 0;
+    let mut say = |world: &mut World, change: &dyn Fn(&mut cluster::wire::ReplicaReport)| {
+        let mut next = report(world);
+        change(&mut next);
+        let instance = world.agents[0].instance;
+        let held = world.agents[0].held;
+        let news = cluster::wire::News::Replica(next);
+        let line = cluster::wire::ObserveLine { instance, seq: 1, applied: held.stamp, cluster: held.cluster, news };
+        world.controller.observe(Event::Line { node, line }, world.now);
+        let story = world.controller.decide(world.now, &mut world.ids).story;
+        told += story.iter().filter(|line| line.text.contains("failed")).count();
+        told
+    };
+    let crashed = |report: &mut cluster::wire::ReplicaReport| {
+        report.phase = cluster::wire::ObservedPhase::Backoff;
+        report.failures = 1;
+    };
+    assert_eq!(say(&mut world, &crashed), 1);
+    assert_eq!(say(&mut world, &|report| (report.attempt, report.phase) = (2, cluster::wire::ObservedPhase::Starting)), 1);
+    assert_eq!(say(&mut world, &|report| (report.phase, report.failures) = (cluster::wire::ObservedPhase::Running, 0)), 1);
+    assert_eq!(say(&mut world, &|report| (report.phase, report.failures) = (cluster::wire::ObservedPhase::Stopping, 1)), 1);
+}
+
+#[test]
+fn a_removed_node_whose_alias_kept_it_is_forgotten() {
+    let mut world = World::new(1);
+    world.add_alias(0);
+    world.scale(2);
+    world.run(40);
+    world.scale(0);
+    world.run(40);
+    world.remove(0);
+    world.run(100);
+    world.remove_alias();
+    world.run(100);
+    assert!(world.controller.status(world.now).nodes.is_empty(), "{:?}", world.controller.status(world.now).nodes);
 }

@@ -41,6 +41,8 @@ pub struct Agent {
     pub alive: bool,
     pub reachable: bool,
     pub leaving: bool,
+    /// Its workers never accept a connection.
+    pub deaf: bool,
     /// Its workers fail at once.
     pub broken: bool,
     pub held: Held,
@@ -196,6 +198,11 @@ impl World {
         self.desire();
     }
 
+    pub fn remove_alias(&mut self) {
+        self.members.iter_mut().filter(|member| member.id == NodeId(500)).for_each(|member| member.removed = true);
+        self.desire();
+    }
+
     pub fn empty_store(&mut self) {
         self.apps = vec![App::builtin()];
         self.members.clear();
@@ -332,6 +339,7 @@ impl Agent {
             reachable: true,
             leaving: false,
             broken: false,
+            deaf: false,
             held: Held::default(),
             history: vec![],
             replicas: BTreeMap::new(),
@@ -429,6 +437,7 @@ impl Agent {
                     report.failures += 1;
                     report.detail = "boom".to_owned();
                 }
+                (AssignedPhase::Run, ObservedPhase::Starting) if self.deaf => {}
                 (AssignedPhase::Run, ObservedPhase::Starting) => {
                     report.phase = ObservedPhase::Running;
                     report.ready = true;

@@ -1,0 +1,6 @@
+//! The control loop in a pretended world: properties over random clusters, and scenarios.
+#![allow(clippy::unwrap_used)]
+
+mod properties;
+mod scenarios;
+mod world;
