@@ -92,10 +92,9 @@ impl Replica {
             }
             let lease = &idle[at].lease;
             let is_suspect = !is_idempotent || age >= UNSUSPECTED_IDLE;
-            if lease.is_closed() || (is_suspect && lease.is_dead()) {
-                idle.remove(at);
-            } else if lease.is_ready() {
-                let mut lease = idle.remove(at).lease;
+            let is_unfit = if is_suspect { lease.is_dead() } else { lease.is_closed() };
+            let mut lease = idle.remove(at).lease;
+            if !is_unfit {
                 lease.is_reused = true;
                 return Some(lease);
             }
@@ -105,7 +104,7 @@ impl Replica {
 
     /// Takes a connection back whose last answer was read to its end.
     pub(crate) fn give_back(&self, lease: Lease) {
-        if self.is_retired.get() || lease.is_closed() {
+        if self.is_retired.get() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -115,7 +114,7 @@ impl Replica {
         idle.push(Idle { lease, since: Instant::now() });
     }
 
-    /// Closes connections that were idle for too long.
+    /// Closes connections that were idle for too long, or that the replica has ended.
     pub(crate) fn sweep(&self) {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
