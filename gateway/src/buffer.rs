@@ -89,8 +89,7 @@ impl Input {
 
     /// Reads once. While nothing is there, no memory is held. `Ok(0)`: the end, or no room ([`Input::is_full`]).
     pub(crate) fn poll_fill(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let buffer =
-            self.buffer.get_or_insert_with(|| self.spare.inputs.borrow_mut().pop().unwrap_or_else(|| Buffer::new(BUFFER_BYTES)));
+        let buffer = self.buffer.get_or_insert_with(|| self.spare.inputs.borrow_mut().pop().unwrap_or_else(|| Buffer::new(BUFFER_BYTES)));
         if buffer.end == buffer.bytes.len() && buffer.start > 0 {
             buffer.bytes.copy_within(buffer.start..buffer.end, 0);
             buffer.end -= buffer.start;

@@ -98,12 +98,13 @@ impl Exchange<'_> {
             let keeps_client = self.outbound.head.keeps_alive && self.outbound.is_read() && !self.down.is_finishing();
             let before = self.down.output.as_slice().len();
             let out = self.down.output.bytes();
-            let answer =
-                answer::rewrite(&bytes[..length], &self.outbound.head, keeps_client, self.limits.head_fields_max, out).map_err(|error| {
+            let answer = answer::rewrite(&bytes[..length], &self.outbound.head, keeps_client, self.limits.head_fields_max, out).map_err(
+                |error| {
                     tracing::debug!(replica = ?self.lease.link().replica(), %error, "a bad answer");
                     out.truncate(before);
                     Failure::Broken
-                })?;
+                },
+            )?;
             self.input.consume(length);
             self.scanned = 0;
             if answer.status == 101 && !(self.outbound.head.asks_upgrade && self.outbound.is_sent()) {

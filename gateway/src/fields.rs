@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn what_a_client_claims_of_its_origin_is_known_however_it_is_spelled() {
-        for name in ["X-Forwarded-For", "x_forwarded_for", "x-forwarded_proto", "X_FORWARDED-PORT", "Forwarded", "Proxy", "Content_Length"] {
+        for name in ["X-Forwarded-For", "x_forwarded_for", "x-forwarded_proto", "X_FORWARDED-PORT", "Forwarded", "Proxy", "Content_Length"]
+        {
             assert_eq!(kind(name.as_bytes()), Kind::Claim, "{name}");
         }
         for name in ["x-forwardedness", "x-forwarded", "forwarded-for", "xforwarded-for-", "accept", "x"] {

@@ -110,7 +110,9 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
                 unanswered = Some(no_answer(core, failure, &replica, outbound, replays));
                 replays += 1;
             }
-            Failure::Unanswered | Failure::Broken | Failure::Unasked | Failure::Late => return Err(no_answer(core, failure, &replica, outbound, replays)),
+            Failure::Unanswered | Failure::Broken | Failure::Unasked | Failure::Late => {
+                return Err(no_answer(core, failure, &replica, outbound, replays));
+            }
         }
         if lease.is_reused {
             // It may have been the connection that was at its end, not the replica.

@@ -24,9 +24,7 @@ impl Stream {
     /// Whether the runtime has heard that something came, or has not read to where nothing was left. It costs no call of the kernel.
     pub(crate) fn has_news(&self) -> bool {
         match self {
-            Stream::Direct(tcp) | Stream::Tunnel { tcp, .. } => {
-                tcp.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
-            }
+            Stream::Direct(tcp) | Stream::Tunnel { tcp, .. } => tcp.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready(),
             Stream::Local(_) => false,
         }
     }

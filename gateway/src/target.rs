@@ -64,9 +64,8 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
             (Some(&value[..end]), &value[end..])
         }
     };
-    let is_name = |name: &[u8]| {
-        !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
-    };
+    let is_name =
+        |name: &[u8]| !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
     host.is_none_or(is_name) && is_port(port)
 }
 
@@ -119,7 +118,9 @@ mod tests {
         for good in ["a", "a.test:80", "127.0.0.1", "[::1]", "[::1]:8000", "under_score", "a:", "a:65535"] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        for bad in ["", ":80", "a b", "a/b", "a@b", "a,b", "[::1", "::1", "[x]", "a:65536", "a:+1", "a:80:80", "a\\b", "a?b", "a%00", "[::1]x"] {
+        for bad in
+            ["", ":80", "a b", "a/b", "a@b", "a,b", "[::1", "::1", "[x]", "a:65536", "a:+1", "a:80:80", "a\\b", "a?b", "a%00", "[::1]x"]
+        {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }

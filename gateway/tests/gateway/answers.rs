@@ -42,9 +42,9 @@ fn a_malformed_answer_is_a_502() {
     ];
     let (_replica, rig) = scripted(ANSWERS);
     let mut client = rig.client();
-    for number in 0..ANSWERS.len() {
+    for (number, sent) in ANSWERS.iter().enumerate() {
         let answer = client.get(&format!("/{number}"));
-        assert_eq!(answer.status, 502, "{:?}: {answer:?}", ANSWERS[number]);
+        assert_eq!(answer.status, 502, "{sent:?}: {answer:?}");
         answer.problem(502);
     }
 }
@@ -60,9 +60,9 @@ fn odd_answers_that_are_well_formed_go_through() {
     ];
     let (replica, rig) = scripted(ANSWERS);
     let mut client = rig.client();
-    for number in 0..ANSWERS.len() {
+    for (number, sent) in ANSWERS.iter().enumerate() {
         let answer = client.get(&format!("/{number}"));
-        assert_eq!(answer.body, "ok", "{:?}: {answer:?}", ANSWERS[number]);
+        assert_eq!(answer.body, "ok", "{sent:?}: {answer:?}");
         assert!(answer.field("date").is_none(), "what a replica answers is its own");
         // RFC 9110 section 15.5.22.
         assert_eq!(answer.field("upgrade"), (answer.status == 426).then_some("websocket"));

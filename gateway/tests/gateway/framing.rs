@@ -89,8 +89,7 @@ fn chunked_is_chunked_in_any_case() {
     let rig = Rig::new(1);
     rig.publish(vec![direct(1, &replica)]);
     for coding in ["Chunked", "CHUNKED", "  chunked \t"] {
-        let answer =
-            rig.client().request("POST /", &format!("Transfer-Encoding: {coding}\r\n"), "5\r\nhello\r\n0\r\n\r\n");
+        let answer = rig.client().request("POST /", &format!("Transfer-Encoding: {coding}\r\n"), "5\r\nhello\r\n0\r\n\r\n");
         assert_eq!(answer.body, "ok");
     }
 }
