@@ -123,13 +123,15 @@ impl Downstream {
         }
         poll_fn(|cx| {
             loop {
-                // RFC 9112 section 2.2: an empty line before a request is passed over.
-                if self.input.filled().starts_with(b"\r\n") && scanned == 0 {
-                    self.input.consume(2);
-                }
                 let bytes = self.input.filled();
                 let is_first_line = |bytes: &[u8]| !bytes.contains(&b'\n');
                 match head::find_end(bytes, &mut scanned) {
+                    // RFC 9112 section 2.2: an empty line before a request is passed over.
+                    Found::End(2) => {
+                        self.input.consume(2);
+                        scanned = 0;
+                        continue;
+                    }
                     Found::End(length) if length <= head_bytes_max => return Poll::Ready(Next::Head(length)),
                     Found::Partial if bytes.len() < head_bytes_max => {}
                     Found::End(_) | Found::Partial => return Poll::Ready(Next::Refused(too_long(is_first_line(bytes), head_bytes_max))),

@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use crate::answer::{self, AnswerHead};
+use crate::answer::{self, AnswerHead, BadAnswer};
 use crate::buffer::Input;
 use crate::config::Limits;
 use crate::downstream::Downstream;
@@ -27,10 +27,14 @@ pub(crate) async fn run(
     let mut exchange = Exchange { limits, down, outbound, lease, input, is_sending: true, scanned: 0 };
     let outcome = poll_fn(|cx| exchange.poll(cx)).await;
     lease.link().end_wait();
-    if let Err(failure) = outcome {
+    if let Err(failure) = &outcome {
         tracing::debug!(replica = ?lease.link().replica(), ?failure, "no answer");
     }
     outcome
+}
+
+fn malformed(detail: &str) -> Failure {
+    Failure::Malformed(BadAnswer(detail.to_owned()))
 }
 
 struct Exchange<'a> {
@@ -93,7 +97,8 @@ impl Exchange<'_> {
                     }
                     return Ok(None);
                 }
-                Found::End(_) | Found::Partial | Found::BareLf => return Err(Failure::Broken),
+                Found::End(_) | Found::Partial => return Err(malformed("its head is too long")),
+                Found::BareLf => return Err(malformed("a line of its head ends with LF alone")),
             };
             let keeps_client = self.outbound.head.keeps_alive && self.outbound.is_read() && !self.down.is_finishing();
             let before = self.down.output.as_slice().len();
@@ -102,7 +107,7 @@ impl Exchange<'_> {
                 |error| {
                     tracing::debug!(replica = ?self.lease.link().replica(), %error, "a bad answer");
                     out.truncate(before);
-                    Failure::Broken
+                    Failure::Malformed(error)
                 },
             )?;
             self.input.consume(length);

@@ -107,11 +107,11 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
             Failure::Client => return Err(client_fault(outbound)),
             Failure::Unsent => {}
             Failure::Unanswered if may_replay => {
-                unanswered = Some(no_answer(core, failure, &replica, outbound, replays));
+                unanswered = Some(no_answer(core, &failure, &replica, outbound, replays));
                 replays += 1;
             }
-            Failure::Unanswered | Failure::Broken | Failure::Unasked | Failure::Late => {
-                return Err(no_answer(core, failure, &replica, outbound, replays));
+            Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Unasked | Failure::Late => {
+                return Err(no_answer(core, &failure, &replica, outbound, replays));
             }
         }
         if lease.is_reused {
@@ -160,7 +160,7 @@ fn client_fault(outbound: &Outbound) -> Problem {
 }
 
 /// What is told of a request that was sent and is not sent again.
-fn no_answer(core: &Core, failure: Failure, replica: &Replica, outbound: &Outbound, replays: u32) -> Problem {
+fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbound, replays: u32) -> Problem {
     let id = replica.key.replica;
     let method = outbound.method();
     match failure {
@@ -172,6 +172,9 @@ fn no_answer(core: &Core, failure: Failure, replica: &Replica, outbound: &Outbou
         Failure::Unasked => unasked(),
         Failure::Broken => {
             Problem::new(StatusCode::BAD_GATEWAY, format!("what replica {id} sent is no answer of HTTP/1.1, or broke off in its head"))
+        }
+        Failure::Malformed(error) => {
+            Problem::new(StatusCode::BAD_GATEWAY, format!("what replica {id} sent is no answer of HTTP/1.1: {error}"))
         }
         Failure::Unsent | Failure::Unanswered if !outbound.head.is_idempotent => Problem::new(
             StatusCode::BAD_GATEWAY,
@@ -217,7 +220,7 @@ async fn to_api(core: &Rc<Core>, door: &LocalDoor, down: &mut Downstream, outbou
             StatusCode::GATEWAY_TIMEOUT,
             format!("the controller's API sent no answer within {} ms", core.limits.first_byte_ms),
         )),
-        Err(Failure::Unanswered | Failure::Broken) => {
+        Err(Failure::Unanswered | Failure::Broken | Failure::Malformed(_)) => {
             Err(Problem::new(StatusCode::BAD_GATEWAY, "the controller's API ended the connection without an answer"))
         }
     }

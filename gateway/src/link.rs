@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use cluster::route::RouteKey;
 
+use crate::answer::BadAnswer;
 use crate::buffer::Input;
 use crate::clock::{Clock, NEVER};
 use crate::core::Core;
@@ -17,14 +18,16 @@ use crate::registry::Entry;
 use crate::stream::Stream;
 
 /// Why a request got no answer on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// No byte of it was written.
     Unsent,
     /// It was written, wholly or in part, and no byte came back.
     Unanswered,
-    /// What came back was no answer, or broke off within its head.
+    /// What came back broke off within the head of an answer.
     Broken,
+    /// What came back was no answer.
+    Malformed(BadAnswer),
     /// It changed to another protocol without being asked, or before it had all of the request.
     Unasked,
     /// No answer came in time.
