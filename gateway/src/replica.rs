@@ -15,8 +15,9 @@ const IDLE_MAX: usize = 1_024;
 /// What must not be sent twice goes out on a connection that was in use so recently, or on a new one: the replica may be about to end
 /// one that was idle for longer.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// A connection that was in use so recently is not asked for a FIN again: the runtime has just looked.
-const UNSUSPECTED_IDLE: Duration = Duration::from_millis(2);
+/// The kernel is not asked whether a connection that was in use so recently has ended: the runtime has heard of all that came before the
+/// request did, and an idempotent one that meets an end in that moment is sent again.
+const UNSUSPECTED_IDLE: Duration = Duration::from_millis(100);
 
 /// One route of the table, while any table or request of this thread knows it.
 #[derive(Debug)]
