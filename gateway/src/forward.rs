@@ -162,7 +162,7 @@ fn client_fault(outbound: &Outbound) -> Problem {
 /// What is told of a request that was sent and is not sent again.
 fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbound, replays: u32) -> Problem {
     let id = replica.key.replica;
-    let method = outbound.method();
+    let method = outbound.head.method;
     match failure {
         Failure::Late => Problem::new(
             StatusCode::GATEWAY_TIMEOUT,

@@ -62,14 +62,12 @@ impl Outbound {
         }
     }
 
-    pub(crate) fn method(&self) -> &str {
-        self.head.method(self.written())
-    }
-
+    /// The path, while the request can be sent.
     pub(crate) fn path(&self) -> &str {
         self.head.path(self.written())
     }
 
+    /// The host that it is for, while it can be sent.
     pub(crate) fn host(&self) -> &str {
         self.head.host(self.written())
     }

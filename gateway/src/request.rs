@@ -20,10 +20,13 @@ use crate::target;
 /// The most fields of any head, whatever the configured limit.
 pub(crate) const FIELDS_MAX: usize = 256;
 
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
+
 /// What must be known of a request beside the head that was written for it.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestHead {
-    method: Range<usize>,
+    /// The method, where it is one of RFC 9110 or 5789.
+    pub(crate) method: &'static str,
     path: Range<usize>,
     host: Range<usize>,
     pub(crate) framing: Framing,
@@ -40,11 +43,6 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
-    /// The method, in the head that was written.
-    pub(crate) fn method<'a>(&self, written: &'a [u8]) -> &'a str {
-        text(written, &self.method)
-    }
-
     /// The path and the query, in the head that was written.
     pub(crate) fn path_and_query<'a>(&self, written: &'a [u8]) -> &'a str {
         text(written, &self.path)
@@ -135,7 +133,7 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
     out.extend_from_slice(b"\r\n");
     let Said { connection, expects_continue, .. } = said;
     Ok(RequestHead {
-        method: 0..method.len(),
+        method: METHODS.into_iter().find(|known| *known == method).unwrap_or("request of this method"),
         path,
         host,
         framing,
