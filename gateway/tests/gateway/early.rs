@@ -117,3 +117,24 @@ fn a_body_that_breaks_off_is_not_ended() {
         assert_eq!(seen.recv_timeout(crate::client::DEADLINE).unwrap(), sent);
     }
 }
+
+/// A stream that is quiet for long (server-sent events, a followed log) does not outlive its reader.
+#[test]
+fn a_client_that_leaves_a_quiet_stream_is_noticed() {
+    let replica = Upstream::start(|mut conn| {
+        if conn.head().is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+            conn.head();
+        }
+    });
+    let limits = gateway::Limits { half_closed_ms: 200, ..gateway::Limits::default() };
+    let rig = Rig::with(1, limits, gateway::Face::Apps);
+    rig.publish(vec![direct(1, &replica)]);
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.head().unwrap();
+    assert_eq!(client.chunk().unwrap(), b"hello");
+    rig.publish(Vec::new());
+    drop(client);
+    rig.await_ack("nothing in flight", |ack| ack.in_flight.is_empty());
+}
