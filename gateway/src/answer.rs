@@ -1,141 +1,138 @@
-//! The body of an answer on its way to a client, with all that must be held until it is through.
+//! The head of a replica's answer, read strictly and written anew for the client.
+//!
+//! An answer that is not exactly one well-formed message is none: the client gets a 502 (RFC 9112 section 6.3 for doubtful lengths).
 
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::mem::MaybeUninit;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::StatusCode;
+use httparse::Status;
 
-use crate::client::Client;
-use crate::fields;
-use crate::kept::KeptBody;
-use crate::link::Lease;
-use crate::replica::InFlight;
+use crate::body::Coding;
+use crate::fields::{self, Connection, Kind};
+use crate::framing::{Delimiters, Framing};
+use crate::request::{FIELDS_MAX, RequestHead};
 
-/// The replica's answer broke off: what was passed on must not be ended as if it were whole.
-#[derive(Debug, thiserror::Error)]
-#[error("the replica's answer broke off: {0}")]
-pub(crate) struct CutShort(hyper::Error);
+/// What a replica sent is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BadAnswer(pub(crate) String);
 
-/// The body of an answer.
-#[derive(Debug)]
-pub(crate) struct AnswerBody {
-    kind: Kind,
-    client: Rc<Client>,
+/// What must be known of an answer beside the head that was written for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerHead {
+    pub(crate) status: u16,
+    /// How its body is read.
+    pub(crate) framing: Framing,
+    /// How its body is written.
+    pub(crate) coding: Coding,
+    /// The replica takes another request on its connection, once this answer was read.
+    pub(crate) keeps_replica: bool,
+    /// The client may send another request on its connection, once this answer was written.
+    pub(crate) keeps_client: bool,
 }
 
-#[derive(Debug)]
-enum Kind {
-    Ended,
-    Whole(Bytes),
-    Passing(Passing),
-}
-
-/// A body that comes from a replica or from the API.
-#[derive(Debug)]
-pub(crate) struct Passing {
-    pub(crate) incoming: Incoming,
-    pub(crate) lease: Lease,
-    /// `None` for the API.
-    pub(crate) in_flight: Option<InFlight>,
-    /// The request's own body: the connection is free only when that is through too.
-    pub(crate) request_body: KeptBody,
-}
-
-impl Passing {
-    /// The answer is through: the connection is free for the next request, and the replica has one less in flight.
-    fn end(self) {
-        if let Some(in_flight) = self.in_flight
-            && self.request_body.has_ended()
-        {
-            in_flight.replica().give_back(self.lease);
-        }
+impl AnswerHead {
+    /// Another answer follows it.
+    pub(crate) fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
     }
 }
 
-impl AnswerBody {
-    /// A body that is there already.
-    pub(crate) fn whole(bytes: Bytes, client: &Rc<Client>) -> Self {
-        AnswerBody { kind: if bytes.is_empty() { Kind::Ended } else { Kind::Whole(bytes) }, client: Rc::clone(client) }
+/// Reads `head`, which is whole, and adds ours to `out`. `keeps_client`: the client's connection may live on.
+pub(crate) fn rewrite(
+    head: &[u8],
+    request: &RequestHead,
+    keeps_client: bool,
+    fields_max: usize,
+    out: &mut Vec<u8>,
+) -> Result<AnswerHead, BadAnswer> {
+    let bad = |detail: &str| BadAnswer(detail.to_owned());
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut answer = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut answer, head, &mut fields[..fields_max.min(FIELDS_MAX)]) {
+        Ok(Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(bad("its head is malformed")),
+        Err(error) => return Err(BadAnswer(format!("its head is malformed: {error}"))),
     }
-
-    /// A body that is still coming.
-    pub(crate) fn passing(passing: Passing, client: &Rc<Client>) -> Self {
-        if passing.in_flight.is_none() {
-            client.answer_is_from_api();
+    let (Some(version), Some(status)) = (answer.version, answer.code) else { return Err(bad("its head is malformed")) };
+    if !(100..600).contains(&status) {
+        return Err(BadAnswer(format!("its status is {status}")));
+    }
+    let is_http10 = version == 0;
+    let mut delimiters = Delimiters::default();
+    let mut connection = Connection::default();
+    for field in &*answer.headers {
+        let doubtful = |error: crate::framing::Error| BadAnswer(error.to_string());
+        match fields::kind(field.name.as_bytes()) {
+            Kind::ContentLength => delimiters.content_length(field.value).map_err(doubtful)?,
+            Kind::TransferEncoding => delimiters.transfer_encoding(field.value, is_http10).map_err(doubtful)?,
+            Kind::Connection => connection.take(field.value).map_err(|error| BadAnswer(error.to_string()))?,
+            _ => {}
         }
-        let kind = if passing.incoming.is_end_stream() {
-            passing.end();
-            Kind::Ended
-        } else {
-            Kind::Passing(passing)
+    }
+    let is_interim = (100..200).contains(&status);
+    // RFC 9110 section 6.4.1: these have no body, whatever their fields say.
+    let is_bodiless = request.is_head || is_interim || status == 204 || status == 304;
+    let framing = if is_bodiless { Framing::Length(0) } else { delimiters.framing(Framing::UntilEnd) };
+    // Where the client cannot be told the length, the end of its connection tells it.
+    let is_lengthless = matches!(framing, Framing::Chunked | Framing::UntilEnd);
+    let keeps_client = keeps_client && !(is_lengthless && request.is_http10);
+    let coding = if is_lengthless && !request.is_http10 { Coding::Chunked } else { Coding::Plain };
+
+    out.extend_from_slice(if request.is_http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend([status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8));
+    out.push(b' ');
+    out.extend_from_slice(answer.reason.unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    // RFC 9110 sections 7.8 and 15.5.22: these two say to which protocol.
+    let names_protocol = status == 101 || status == 426;
+    for field in &*answer.headers {
+        let name = field.name.as_bytes();
+        let goes_through = match fields::kind(name) {
+            Kind::ContentLength | Kind::TransferEncoding | Kind::Connection | Kind::Te | Kind::Hop => false,
+            Kind::Upgrade => names_protocol,
+            Kind::Host | Kind::Trailer => true,
+            Kind::EndToEnd | Kind::RequestId | Kind::Expect | Kind::Claim => !connection.names(name),
         };
-        AnswerBody { kind, client: Rc::clone(client) }
-    }
-
-    fn end(&mut self) {
-        if let Kind::Passing(passing) = std::mem::replace(&mut self.kind, Kind::Ended) {
-            passing.end();
+        if goes_through {
+            fields::write(out, name, field.value);
         }
+    }
+    match delimiters.length {
+        // RFC 9110 section 8.6: an answer of 1xx or 204 has none.
+        Some(length) if !is_interim && status != 204 => fields::write_number(out, b"content-length", length),
+        _ if coding == Coding::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        _ => {}
+    }
+    if names_protocol {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    }
+    if !is_interim {
+        write_connection(out, request, keeps_client);
+    }
+    out.extend_from_slice(b"\r\n");
+    let keeps_replica = framing != Framing::UntilEnd && !connection.is_close && (!is_http10 || connection.is_keep_alive);
+    Ok(AnswerHead { status, framing, coding, keeps_replica, keeps_client })
+}
+
+/// Says what becomes of the client's connection, where that is not what its version means anyway.
+pub(crate) fn write_connection(out: &mut Vec<u8>, request: &RequestHead, keeps_client: bool) {
+    match (request.is_http10, keeps_client) {
+        (_, false) => out.extend_from_slice(b"connection: close\r\n"),
+        (true, true) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        (false, true) => {}
     }
 }
 
-impl Drop for AnswerBody {
-    fn drop(&mut self) {
-        match self.kind {
-            Kind::Passing(_) => self.client.cut_answer(),
-            Kind::Ended | Kind::Whole(_) => self.client.end_answer(),
-        }
-    }
-}
+/// The bytes of a 100 of our own.
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = CutShort;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        let passing = match &mut self.kind {
-            Kind::Ended => return Poll::Ready(None),
-            Kind::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.kind = Kind::Ended;
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
-            }
-            Kind::Passing(passing) => passing,
-        };
-        let Some(frame) = ready!(Pin::new(&mut passing.incoming).poll_frame(cx)) else {
-            self.end();
-            return Poll::Ready(None);
-        };
-        match frame {
-            Ok(mut frame) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    fields::strip_trailers(trailers);
-                }
-                if passing.incoming.is_end_stream() {
-                    self.end();
-                }
-                self.client.got_answer();
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Err(error) => {
-                tracing::debug!(replica = ?passing.lease.link().replica(), %error, "an answer broke off");
-                Poll::Ready(Some(Err(CutShort(error))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.kind, Kind::Ended)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Ended => SizeHint::with_exact(0),
-            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Passing(passing) => passing.incoming.size_hint(),
-        }
-    }
+/// The status line of an answer of our own.
+pub(crate) fn write_status_line(out: &mut Vec<u8>, is_http10: bool, status: StatusCode) {
+    out.extend_from_slice(if is_http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or("Error").as_bytes());
+    out.extend_from_slice(b"\r\n");
 }

@@ -7,14 +7,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::clock::{Clock, NEVER};
 use crate::config::Limits;
 use crate::core::Core;
-use crate::pipe::Tunnel;
 
 /// What a client connection is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +49,9 @@ pub(crate) enum Order {
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// The address that it came to.
-    pub(crate) local: SocketAddr,
+    pub(crate) local_text: String,
     /// What `X-Forwarded-For` says of it.
-    pub(crate) forwarded_for: HeaderValue,
+    pub(crate) forwarded_for: String,
     phase: Cell<Phase>,
     deadline: Cell<u64>,
     order: Cell<Order>,
@@ -63,19 +61,18 @@ pub(crate) struct Client {
     is_cut_short: Cell<bool>,
     /// The current answer comes from the API of this process: a followed log may be quiet for long.
     is_from_api: Cell<bool>,
-    tunnel: RefCell<Option<Tunnel>>,
+    /// It has ended its side: it is there for its answer, or it is gone.
+    is_half_closed: Cell<bool>,
     clock: Rc<Clock>,
     limits: Rc<Limits>,
 }
 
 impl Client {
     pub(crate) fn new(core: &Core, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
-        let address = peer.ip().to_canonical().to_string();
         Rc::new(Client {
             peer,
-            local,
-            // An address is always a field value.
-            forwarded_for: HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("unknown")),
+            local_text: local.to_string(),
+            forwarded_for: peer.ip().to_canonical().to_string(),
             phase: Cell::new(Phase::Idle),
             deadline: Cell::new(core.clock.after_ms(core.limits.client_idle_ms)),
             order: Cell::new(Order::Serve),
@@ -83,7 +80,7 @@ impl Client {
             is_http10: Cell::new(false),
             is_cut_short: Cell::new(false),
             is_from_api: Cell::new(false),
-            tunnel: RefCell::new(None),
+            is_half_closed: Cell::new(false),
             clock: Rc::clone(&core.clock),
             limits: Rc::clone(&core.limits),
         })
@@ -91,6 +88,8 @@ impl Client {
 
     fn enter(&self, phase: Phase) {
         let wait_ms = match phase {
+            // Nobody can tell one who waits for an answer from one who left; the wait is long enough for the one and not for the other.
+            Phase::Busy | Phase::Answer if self.is_half_closed.get() => Some(self.limits.half_closed_ms),
             Phase::Busy => None,
             Phase::Idle => Some(self.limits.client_idle_ms),
             Phase::Head => Some(self.limits.head_ms),
@@ -103,9 +102,14 @@ impl Client {
         self.deadline.set(wait_ms.map_or(NEVER, |ms| self.clock.after_ms(ms)));
     }
 
+    /// A part of the next request's head is there already.
+    pub(crate) fn begin_head(&self) {
+        self.enter(Phase::Head);
+    }
+
     /// A request has come.
-    pub(crate) fn begin_request(&self, version: http::Version) {
-        self.is_http10.set(version == http::Version::HTTP_10);
+    pub(crate) fn begin_request(&self, is_http10: bool) {
+        self.is_http10.set(is_http10);
         self.is_from_api.set(false);
         self.enter(Phase::Busy);
     }
@@ -160,18 +164,22 @@ impl Client {
         self.enter(Phase::Linger);
     }
 
-    /// Once the answer (101) is out, the connection belongs to `tunnel`.
-    pub(crate) fn give_tunnel(&self, tunnel: Tunnel) {
-        self.tunnel.replace(Some(tunnel));
+    /// The connection carries another protocol from now on.
+    pub(crate) fn begin_tunnel(&self) {
+        self.enter(Phase::Tunnel);
     }
 
-    /// The tunnel that the connection became.
-    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
-        let tunnel = self.tunnel.take();
-        if tunnel.is_some() {
-            self.enter(Phase::Tunnel);
+    /// The client has ended its side while its request is served.
+    pub(crate) fn half_close(&self) {
+        self.is_half_closed.set(true);
+        if matches!(self.phase.get(), Phase::Busy | Phase::Answer) {
+            self.enter(self.phase.get());
         }
-        tunnel
+    }
+
+    /// What the connection is told.
+    pub(crate) fn is_told(&self) -> Order {
+        self.order.get()
     }
 
     /// What the connection is to do. Its task is woken when that changes.

@@ -32,12 +32,14 @@ pub struct Limits {
     pub head_ms: u64,
     /// The most bytes of a head.
     pub head_bytes_max: usize,
-    /// The most fields of a head.
+    /// The most fields of a head; no more than 256 are taken, whatever this says.
     pub head_fields_max: usize,
     /// How long a body may stand still, in either direction, in milliseconds.
     pub body_idle_ms: u64,
     /// How long a client's connection may rest between requests, in milliseconds.
     pub client_idle_ms: u64,
+    /// How long a client that has ended its side may wait for more of its answer, in milliseconds: it may have left.
+    pub half_closed_ms: u64,
     /// How long a connection that became a tunnel (101) may be silent, in milliseconds.
     pub tunnel_idle_ms: u64,
 }
@@ -54,6 +56,7 @@ impl Default for Limits {
             head_fields_max: 256,
             body_idle_ms: 30_000,
             client_idle_ms: 75_000,
+            half_closed_ms: 5_000,
             tunnel_idle_ms: 3_600_000,
         }
     }

@@ -31,31 +31,27 @@ pub(crate) enum Error {
     /// The agent does not open a tunnel.
     #[error("the agent at {agent} opens no tunnel to replica {replica}: {reason}")]
     NoTunnel { agent: String, replica: ReplicaId, reason: String },
-    /// hyper's side of it failed.
-    #[error("cannot speak HTTP to {target}: {source}")]
-    Http { target: String, source: hyper::Error },
 }
 
 /// Opens a new connection to a replica.
 pub(crate) async fn open(core: &Rc<Core>, replica: &Replica) -> Result<Lease, Error> {
-    let (target, stream) = match &replica.target {
+    let stream = match &replica.target {
         Target::Loopback(port) => {
             let target = format!("127.0.0.1:{port}");
-            let tcp = connect(core, &target, TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, *port))).await?;
-            (target, Stream::Direct(tcp))
+            Stream::Direct(connect(core, &target, TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, *port))).await?)
         }
         Target::Tunnel(agent) => {
             let mut tcp = connect(core, agent, TcpStream::connect(agent.as_str())).await?;
             let within = Duration::from_millis(core.limits.connect_ms);
             let no_tunnel = |reason| Error::NoTunnel { agent: agent.clone(), replica: replica.key.replica, reason };
             match timeout(within, call_for_tunnel(&mut tcp, agent, replica.key.replica)).await {
-                Ok(Ok(first)) => (agent.clone(), Stream::Tunnel { first, tcp }),
+                Ok(Ok(first)) => Stream::Tunnel { first, tcp },
                 Ok(Err(reason)) => return Err(no_tunnel(reason)),
                 Err(_) => return Err(no_tunnel(format!("no answer within {} ms", core.limits.connect_ms))),
             }
         }
     };
-    Lease::open(core, stream, Some(replica.key)).await.map_err(|source| Error::Http { target, source })
+    Ok(Lease::open(core, stream, Some(replica.key)))
 }
 
 async fn connect(core: &Core, target: &str, connecting: impl Future<Output = io::Result<TcpStream>>) -> Result<TcpStream, Error> {

@@ -11,14 +11,15 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::ack::ThreadAck;
+use crate::buffer::Buffers;
 use crate::client::{Client, Order};
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::downstream;
 use crate::inbox::Published;
 use crate::link::Link;
 use crate::registry::Registry;
 use crate::replica::Replica;
+use crate::request_id::RequestIds;
 use crate::table::Table;
 
 /// One thread's part of the gateway.
@@ -26,11 +27,11 @@ use crate::table::Table;
 pub(crate) struct Core {
     pub(crate) limits: Rc<Limits>,
     pub(crate) clock: Rc<Clock>,
-    pub(crate) http_client: hyper::client::conn::http1::Builder,
-    pub(crate) http_server: hyper::server::conn::http1::Builder,
+    pub(crate) buffers: Rc<Buffers>,
+    pub(crate) request_ids: RequestIds,
     pub(crate) clients: Rc<Registry<Client>>,
     pub(crate) links: Rc<Registry<Link>>,
-    /// The tasks of all client and upstream connections.
+    /// The tasks of all client connections.
     pub(crate) tasks: TaskTracker,
     /// How many requests wait for a replica, over all threads.
     pub(crate) held: Arc<AtomicUsize>,
@@ -44,15 +45,11 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(limits: &Limits, held: Arc<AtomicUsize>, ack: Arc<ThreadAck>) -> Rc<Self> {
-        let mut http_client = hyper::client::conn::http1::Builder::new();
-        http_client.max_headers(limits.head_fields_max);
-        http_client.max_header_size(limits.head_bytes_max);
-        http_client.max_buf_size(downstream::buffer_bytes(limits));
         Rc::new(Core {
             limits: Rc::new(limits.clone()),
             clock: Rc::new(Clock::new(limits)),
-            http_client,
-            http_server: downstream::settings(limits),
+            buffers: Rc::default(),
+            request_ids: RequestIds::new(),
             clients: Registry::new(),
             links: Registry::new(),
             tasks: TaskTracker::new(),

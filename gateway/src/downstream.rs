@@ -1,146 +1,289 @@
 //! The client's side: reads requests from a connection and writes their answers, one after the other.
-//!
-//! What is behind is asked through [`serve`]'s `answer`, and sees requests as a head and a [`ClientBody`], answers as a head and an
-//! [`AnswerBody`]: hyper's HTTP/1.1 server is known in this file alone, so another reader can take its place.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::UPGRADE;
-use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use http::StatusCode;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
-use crate::answer::AnswerBody;
+use crate::buffer::{Input, Output};
 use crate::client::{Client, ClientIo, Order};
-use crate::config::Limits;
+use crate::core::Core;
+use crate::door::Face;
+use crate::forward::{self, Answered};
+use crate::head::{self, Found};
+use crate::outbound::Outbound;
 use crate::pipe;
+use crate::problem::{Manner, Problem};
+use crate::request;
 
-/// How much of a connection's bytes are held in each direction: at least a whole head, and enough to keep a large body moving.
-pub(crate) fn buffer_bytes(limits: &Limits) -> usize {
-    limits.head_bytes_max.saturating_mul(2).max(128 * 1024)
-}
-
-/// The settings of the HTTP/1.1 server.
-pub(crate) fn settings(limits: &Limits) -> Builder {
-    let mut builder = Builder::new();
-    // The sweep keeps the deadlines.
-    builder.header_read_timeout(None);
-    builder.max_headers(limits.head_fields_max);
-    builder.max_header_size(limits.head_bytes_max);
-    builder.max_buf_size(buffer_bytes(limits));
-    builder
-}
-
-/// The body of a client's request. It is read from the connection only as far as it is asked for.
+/// A client connection: what was read from it and not used, and what is to be written to it.
 #[derive(Debug)]
-pub(crate) struct ClientBody {
-    incoming: Incoming,
-    client: Rc<Client>,
+pub(crate) struct Downstream {
+    pub(crate) client: Rc<Client>,
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+    io: ClientIo,
+    /// The client has ended its side.
+    has_ended: bool,
 }
 
-impl Body for ClientBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if polled.is_pending() {
-            self.client.await_body();
-        }
-        let frame = ready!(polled);
-        self.client.got_body();
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
+/// What comes next on a connection.
+enum Next {
+    /// A head of so many bytes is at the front of the input.
+    Head(usize),
+    /// No head: what to say about it.
+    Refused(Problem),
+    /// Nothing.
+    Over,
 }
 
-/// Serves one connection to its end: asks `answer` for the answer to each request, and gives the bytes to the tunnel that a 101 opened.
-pub(crate) async fn serve<F>(settings: &Builder, tcp: TcpStream, client: Rc<Client>, answer: impl Fn(Request<ClientBody>, Rc<Client>) -> F)
-where
-    F: Future<Output = Response<AnswerBody>>,
-{
-    let mut work = pin!(serve_uncut(settings, tcp, &client, answer));
+/// Serves one connection to its end.
+pub(crate) async fn serve(core: &Rc<Core>, face: &Face, tcp: TcpStream, client: Rc<Client>) {
+    let down = Downstream {
+        input: Input::new(&core.buffers),
+        output: Output::new(&core.buffers),
+        io: ClientIo::new(tcp, Rc::clone(&client)),
+        has_ended: false,
+        client: Rc::clone(&client),
+    };
+    let mut work = pin!(serve_uncut(core, face, down));
     poll_fn(|cx| if client.order(cx) == Order::Cut { Poll::Ready(()) } else { work.as_mut().poll(cx) }).await;
 }
 
-async fn serve_uncut<F>(settings: &Builder, tcp: TcpStream, client: &Rc<Client>, answer: impl Fn(Request<ClientBody>, Rc<Client>) -> F)
-where
-    F: Future<Output = Response<AnswerBody>>,
-{
-    let has_asked_to_upgrade = std::cell::Cell::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
-        client.begin_request(request.version());
-        if request.headers().contains_key(UPGRADE) {
-            has_asked_to_upgrade.set(true);
+async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
+    loop {
+        let length = match down.next_head(core.limits.head_bytes_max).await {
+            Next::Head(length) => length,
+            Next::Refused(problem) => return down.refuse(&problem).await,
+            Next::Over => return,
+        };
+        let mut outbound = match down.read_request(core, length) {
+            Ok(outbound) => outbound,
+            Err(problem) => return down.refuse(&problem).await,
+        };
+        let keeps = match forward::answer(core, face, &mut down, &mut outbound).await {
+            Ok(Answered::Relay(mut relay)) => {
+                down.client.begin_answer();
+                if let Err(cut) = relay.run(&mut down, &mut outbound).await {
+                    tracing::debug!(peer = %down.client.peer, %cut, "an answer was cut");
+                    down.client.cut_answer();
+                    return;
+                }
+                relay.head.keeps_client
+            }
+            Ok(Answered::Tunnel(tunnel)) => {
+                down.client.begin_answer();
+                if poll_fn(|cx| down.poll_flush(cx)).await.is_ok() {
+                    down.client.begin_tunnel();
+                    let first = Bytes::copy_from_slice(down.input.filled());
+                    pipe::run(down.io, first, tunnel).await;
+                }
+                return;
+            }
+            Err(problem) => {
+                let manner = Manner {
+                    is_http10: outbound.head.is_http10,
+                    is_head: outbound.head.is_head,
+                    keeps_client: outbound.head.keeps_alive && outbound.is_read() && !down.is_finishing(),
+                };
+                if down.tell(&problem, manner).await.is_err() {
+                    return;
+                }
+                manner.keeps_client
+            }
+        };
+        drop(outbound);
+        down.client.end_answer();
+        if !keeps {
+            return down.linger().await;
         }
-        let answer = answer(request.map(|incoming| ClientBody { incoming, client: Rc::clone(client) }), Rc::clone(client));
-        async move {
-            let answer = answer.await;
-            client.begin_answer();
-            Ok::<_, Infallible>(answer)
+        if down.input.is_empty() {
+            down.output.release();
         }
-    });
-    let mut connection = settings.serve_connection(TokioIo::new(ClientIo::new(tcp, Rc::clone(client))), service);
-    let mut is_finishing = false;
-    let mut ended = poll_fn(|cx| {
-        if !is_finishing && client.order(cx) == Order::Finish {
-            is_finishing = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        Pin::new(&mut connection).poll(cx)
-    })
-    .await;
-    if let Some(tunnel) = client.take_tunnel() {
-        let parts = connection.into_parts();
-        pipe::run(parts.io.into_inner(), parts.read_buf, tunnel).await;
-        return;
-    }
-    if ended.is_ok() && has_asked_to_upgrade.get() {
-        // Where an upgrade was asked for and refused, hyper leaves the stream open and perhaps unflushed: once more, for the rest.
-        ended = poll_fn(|cx| Pin::new(&mut connection).poll(cx)).await;
-    }
-    let is_answered = match ended {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::debug!(peer = %client.peer, %error, "a client connection failed");
-            // A malformed request was answered by a 400.
-            error.is_parse()
-        }
-    };
-    if is_answered && !is_finishing {
-        linger(connection.into_parts().io.into_inner(), client).await;
     }
 }
 
-/// Hears the client out for a moment: to close while bytes of it are unread would reset the connection, and our last answer could be
-/// lost on its way (RFC 9112 section 9.6). The sweep ends it.
-async fn linger(mut io: ClientIo, client: &Client) {
-    client.begin_linger();
-    let mut dropped = [0; 4_096];
-    loop {
-        match io.read(&mut dropped).await {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
+impl Downstream {
+    /// The connection is to end after the request that is being served.
+    pub(crate) fn is_finishing(&self) -> bool {
+        (self.has_ended && self.input.is_empty()) || self.client.is_told() != Order::Serve
+    }
+
+    /// Waits for the head of the next request.
+    async fn next_head(&mut self, head_bytes_max: usize) -> Next {
+        let mut scanned = 0;
+        if !self.input.is_empty() {
+            self.client.begin_head();
+        }
+        poll_fn(|cx| {
+            loop {
+                let bytes = self.input.filled();
+                let is_first_line = |bytes: &[u8]| !bytes.contains(&b'\n');
+                match head::find_end(bytes, &mut scanned) {
+                    // RFC 9112 section 2.2: an empty line before a request is passed over.
+                    Found::End(2) => {
+                        self.input.consume(2);
+                        scanned = 0;
+                        continue;
+                    }
+                    Found::End(length) if length <= head_bytes_max => return Poll::Ready(Next::Head(length)),
+                    Found::Partial if bytes.len() < head_bytes_max => {}
+                    Found::End(_) | Found::Partial => return Poll::Ready(Next::Refused(too_long(is_first_line(bytes), head_bytes_max))),
+                    Found::BareLf => {
+                        let detail = "a line of the request's head ends with LF alone; it must end with CRLF";
+                        return Poll::Ready(Next::Refused(Problem::new(StatusCode::BAD_REQUEST, detail)));
+                    }
+                }
+                // What begins like this is no HTTP, however long one waits: TLS, say.
+                if bytes.first().is_some_and(|first| !first.is_ascii_graphic() && *first != b'\r') {
+                    let detail = "this is no request of HTTP/1.1; TLS is not spoken here";
+                    return Poll::Ready(Next::Refused(Problem::new(StatusCode::BAD_REQUEST, detail)));
+                }
+                if self.input.is_full() {
+                    self.input.grow(head_bytes_max);
+                }
+                match self.input.poll_fill(&mut self.io, cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Poll::Ready(_) => return Poll::Ready(Next::Over),
+                    // What had come before the order to finish is served.
+                    Poll::Pending if self.input.is_empty() && self.is_finishing() => return Poll::Ready(Next::Over),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Makes the head at the front of the input a request of ours.
+    fn read_request(&mut self, core: &Core, length: usize) -> Result<Outbound, Problem> {
+        let mut out = Output::new(&core.buffers);
+        let head = request::rewrite(&self.input.filled()[..length], out.bytes(), &self.client, &core.limits, &core.request_ids)?;
+        self.input.consume(length);
+        self.client.begin_request(head.is_http10);
+        let mut outbound = Outbound::new(head, out);
+        outbound.take_what_is_there(&mut self.input).map_err(|fault| Problem::new(StatusCode::BAD_REQUEST, fault))?;
+        Ok(outbound)
+    }
+
+    /// Reads more of a request's body. `false`: there is no more.
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            match self.input.poll_fill(&mut self.io, cx) {
+                Poll::Ready(Ok(count)) => {
+                    self.client.got_body();
+                    return Poll::Ready(count > 0);
+                }
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending => {
+                    self.client.await_body();
+                    return Poll::Pending;
+                }
+            }
         }
     }
+
+    /// Notices, between requests, that the client has ended its side or is gone (the error). What it sends meanwhile is the next request,
+    /// and waits.
+    pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.has_ended && !self.input.is_full() {
+            match self.input.poll_fill(&mut self.io, cx) {
+                Poll::Ready(Ok(0)) => {
+                    self.has_ended = true;
+                    self.client.half_close();
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the output, and forgets it.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.pending().is_empty() {
+            ready!(self.poll_write_with(b"", cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes once: the output, and behind it bytes from elsewhere. Returns how many of both went out.
+    pub(crate) fn poll_write_with(&mut self, behind: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            let ours = self.output.pending();
+            let io = Pin::new(&mut self.io);
+            let polled = match (ours.is_empty(), behind.is_empty()) {
+                (true, _) => io.poll_write(cx, behind),
+                (false, true) => io.poll_write(cx, ours),
+                (false, false) => io.poll_write_vectored(cx, &[IoSlice::new(ours), IoSlice::new(behind)]),
+            };
+            match ready!(polled) {
+                Ok(0) => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero))),
+                Ok(count) => {
+                    self.output.did_send(count);
+                    if self.output.pending().is_empty() {
+                        self.output.clear();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Answers by a problem.
+    async fn tell(&mut self, problem: &Problem, manner: Manner) -> io::Result<()> {
+        self.client.begin_answer();
+        problem.write(self.output.bytes(), manner);
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Answers what is no request, and ends the connection.
+    async fn refuse(&mut self, problem: &Problem) {
+        tracing::debug!(peer = %self.client.peer, detail = problem.detail, "a request was refused");
+        let manner = Manner { is_http10: false, is_head: false, keeps_client: false };
+        if self.tell(problem, manner).await.is_ok() {
+            self.client.end_answer();
+            self.linger().await;
+        }
+    }
+
+    /// Ends our side, and hears the client out for a moment: to close while bytes of it are unread would reset the connection, and our
+    /// last answer could be lost on its way (RFC 9112 section 9.6). The sweep ends it.
+    async fn linger(&mut self) {
+        self.client.begin_linger();
+        if poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await.is_err() {
+            return;
+        }
+        self.input.consume(self.input.filled().len());
+        poll_fn(|cx| {
+            loop {
+                match ready!(self.input.poll_fill(&mut self.io, cx)) {
+                    Ok(0) => return Poll::Ready(()),
+                    Ok(count) => self.input.consume(count),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+fn too_long(is_first_line: bool, head_bytes_max: usize) -> Problem {
+    if is_first_line {
+        return Problem::new(StatusCode::URI_TOO_LONG, format!("the request target is longer than {head_bytes_max} bytes"));
+    }
+    let detail = format!("the head of the request is longer than {head_bytes_max} bytes");
+    Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 }

@@ -6,24 +6,24 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cluster::route::RouteKey;
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use http::StatusCode;
 use tokio::time::timeout;
 
-use crate::answer::{AnswerBody, Passing};
-use crate::client::Client;
+use crate::answer::AnswerHead;
+use crate::buffer::Input;
 use crate::connect;
 use crate::core::Core;
 use crate::door::{Face, LocalConnection, LocalDoor, is_reserved};
-use crate::downstream::ClientBody;
-use crate::fields;
+use crate::downstream::Downstream;
+use crate::exchange;
 use crate::hold::{Patience, Spent};
-use crate::link::{Failure, Lease, Upgraded};
+use crate::link::{Failure, Lease};
 use crate::outbound::Outbound;
 use crate::pipe::Tunnel;
 use crate::problem::Problem;
+use crate::relay::Relay;
 use crate::replica::{InFlight, Replica};
 use crate::stream::Stream;
 use crate::table::App;
@@ -33,20 +33,24 @@ const REPLAYS_MAX: u32 = 2;
 /// The bytes under way to the API server, in each direction of one connection.
 const LOCAL_BYTES_MAX: usize = 64 * 1024;
 
-/// Answers one request.
-pub(crate) async fn answer(core: &Rc<Core>, face: &Face, request: Request<ClientBody>, client: &Rc<Client>) -> Response<AnswerBody> {
-    let answered = match Outbound::new(request, client) {
-        Ok(outbound) => match face {
-            Face::Combined { local } if is_reserved(outbound.path()) => to_api(core, local, outbound, client).await,
-            _ => to_app(core, outbound, client).await,
-        },
-        Err(problem) => Err(problem),
-    };
-    answered.unwrap_or_else(|problem| problem.into_answer(client))
+/// What becomes of a request; the head of the answer is in the client's output.
+pub(crate) enum Answered {
+    /// Its answer is to be passed on.
+    Relay(Relay),
+    /// The connection changes to another protocol.
+    Tunnel(Tunnel),
+}
+
+/// Gets one request answered.
+pub(crate) async fn answer(core: &Rc<Core>, face: &Face, down: &mut Downstream, outbound: &mut Outbound) -> Result<Answered, Problem> {
+    match face {
+        Face::Combined { local } if is_reserved(outbound.path()) => to_api(core, local, down, outbound).await,
+        _ => to_app(core, down, outbound).await,
+    }
 }
 
 /// Sends a request to a replica of its app.
-async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Result<Response<AnswerBody>, Problem> {
+async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound) -> Result<Answered, Problem> {
     let mut tried: Vec<RouteKey> = Vec::new();
     let mut again: Option<Rc<Replica>> = None;
     let mut replays = 0;
@@ -78,7 +82,7 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
         };
         let in_flight = InFlight::new(Rc::clone(&replica));
 
-        let idle = if must_be_new { None } else { replica.take_idle(outbound.is_idempotent) };
+        let idle = if must_be_new { None } else { replica.take_idle(outbound.head.is_idempotent) };
         let mut lease = match idle {
             Some(lease) => lease,
             None => match connect::open(core, &replica).await {
@@ -93,21 +97,22 @@ async fn to_app(core: &Rc<Core>, outbound: Outbound, client: &Rc<Client>) -> Res
                 }
             },
         };
-        let failure = match send(&mut lease, &outbound).await {
-            Ok((response, upgrade)) => return pass_on(response, lease, Some(in_flight), upgrade, &outbound, client).await,
+        let mut input = Input::new(&core.buffers);
+        let failure = match exchange::run(&core.limits, down, outbound, &mut lease, &mut input).await {
+            Ok(head) => return Ok(pass_on(head, lease, input, Some(in_flight))),
             Err(failure) => failure,
         };
-        if outbound.body.has_failed() {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "the body of the request broke off"));
-        }
-        let may_replay = outbound.is_idempotent && outbound.body.can_replay() && replays < REPLAYS_MAX;
+        let may_replay = outbound.head.is_idempotent && outbound.can_replay() && replays < REPLAYS_MAX;
         match failure {
+            Failure::Client => return Err(client_fault(outbound)),
             Failure::Unsent => {}
             Failure::Unanswered if may_replay => {
-                unanswered = Some(no_answer(core, failure, &replica, &outbound, replays));
+                unanswered = Some(no_answer(core, &failure, &replica, outbound, replays));
                 replays += 1;
             }
-            Failure::Unanswered | Failure::Broken | Failure::Late => return Err(no_answer(core, failure, &replica, &outbound, replays)),
+            Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Unasked | Failure::Late => {
+                return Err(no_answer(core, &failure, &replica, outbound, replays));
+            }
         }
         if lease.is_reused {
             // It may have been the connection that was at its end, not the replica.
@@ -144,25 +149,40 @@ fn too_late(core: &Core, app: &App, has_tried: bool) -> Problem {
     Problem::passing(format!("no replica of app {} {state} within {} ms; see GET /status, and try again", app.name, core.limits.hold_ms))
 }
 
+/// What is told of an answer that changes the protocol when nobody had asked for it.
+fn unasked() -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, "the replica changed to another protocol without being asked, or before it had the request")
+}
+
+/// What is told of a request that its client broke off.
+fn client_fault(outbound: &Outbound) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, outbound.fault().unwrap_or("the client has ended the connection"))
+}
+
 /// What is told of a request that was sent and is not sent again.
-fn no_answer(core: &Core, failure: Failure, replica: &Replica, outbound: &Outbound, replays: u32) -> Problem {
+fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbound, replays: u32) -> Problem {
     let id = replica.key.replica;
-    let method = outbound.method();
+    let method = outbound.head.method;
     match failure {
         Failure::Late => Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
             format!("replica {id} has the request and sent no answer within {} ms; it may still carry it out", core.limits.first_byte_ms),
         ),
+        Failure::Client => client_fault(outbound),
+        Failure::Unasked => unasked(),
         Failure::Broken => {
             Problem::new(StatusCode::BAD_GATEWAY, format!("what replica {id} sent is no answer of HTTP/1.1, or broke off in its head"))
         }
-        Failure::Unsent | Failure::Unanswered if !outbound.is_idempotent => Problem::new(
+        Failure::Malformed(error) => {
+            Problem::new(StatusCode::BAD_GATEWAY, format!("what replica {id} sent is no answer of HTTP/1.1: {error}"))
+        }
+        Failure::Unsent | Failure::Unanswered if !outbound.head.is_idempotent => Problem::new(
             StatusCode::BAD_GATEWAY,
             format!(
                 "replica {id} got the request and ended the connection without an answer; it may have carried it out, and a {method} is not sent twice"
             ),
         ),
-        Failure::Unsent | Failure::Unanswered if !outbound.body.can_replay() => Problem::new(
+        Failure::Unsent | Failure::Unanswered if !outbound.can_replay() => Problem::new(
             StatusCode::BAD_GATEWAY,
             format!(
                 "replica {id} got the request and ended the connection without an answer; its body was too large to be kept and sent again"
@@ -179,66 +199,38 @@ fn no_answer(core: &Core, failure: Failure, replica: &Replica, outbound: &Outbou
 }
 
 /// Sends a request to the API server of this process.
-async fn to_api(core: &Rc<Core>, door: &LocalDoor, outbound: Outbound, client: &Rc<Client>) -> Result<Response<AnswerBody>, Problem> {
+async fn to_api(core: &Rc<Core>, door: &LocalDoor, down: &mut Downstream, outbound: &mut Outbound) -> Result<Answered, Problem> {
     let busy = || Problem::passing("the controller's API does not take requests now; try again");
     let (ours, theirs) = tokio::io::duplex(LOCAL_BYTES_MAX);
-    let entering = door.enter(LocalConnection { stream: theirs, peer: client.peer });
+    let entering = door.enter(LocalConnection { stream: theirs, peer: down.client.peer });
     if timeout(Duration::from_millis(core.limits.connect_ms), entering).await != Ok(true) {
         return Err(busy());
     }
-    let mut lease = Lease::open(core, Stream::Local(ours), None).await.map_err(|_| busy())?;
-    match send(&mut lease, &outbound).await {
-        Ok((response, upgrade)) => pass_on(response, lease, None, upgrade, &outbound, client).await,
-        Err(_) if outbound.body.has_failed() => Err(Problem::new(StatusCode::BAD_REQUEST, "the body of the request broke off")),
+    let mut lease = Lease::open(core, Stream::Local(ours), None);
+    let mut input = Input::new(&core.buffers);
+    match exchange::run(&core.limits, down, outbound, &mut lease, &mut input).await {
+        Ok(head) => {
+            down.client.answer_is_from_api();
+            Ok(pass_on(head, lease, input, None))
+        }
+        Err(Failure::Client) => Err(client_fault(outbound)),
         Err(Failure::Unsent) => Err(busy()),
+        Err(Failure::Unasked) => Err(unasked()),
         Err(Failure::Late) => Err(Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
             format!("the controller's API sent no answer within {} ms", core.limits.first_byte_ms),
         )),
-        Err(Failure::Unanswered | Failure::Broken) => {
+        Err(Failure::Unanswered | Failure::Broken | Failure::Malformed(_)) => {
             Err(Problem::new(StatusCode::BAD_GATEWAY, "the controller's API ended the connection without an answer"))
         }
     }
 }
 
-type Sent = (Response<Incoming>, Option<oneshot::Receiver<Upgraded>>);
-
-async fn send(lease: &mut Lease, outbound: &Outbound) -> Result<Sent, Failure> {
-    let upgrade = outbound.upgrade.as_ref().map(|_| lease.expect_upgrade());
-    let is_movable = outbound.is_idempotent && outbound.body.is_empty();
-    let body = outbound.body.attempt(lease.link(), outbound.is_idempotent);
-    let response = lease.send(outbound.attempt(body), is_movable).await?;
-    Ok((response, upgrade))
-}
-
-/// Makes a replica's answer ours.
-async fn pass_on(
-    response: Response<Incoming>,
-    lease: Lease,
-    in_flight: Option<InFlight>,
-    upgrade: Option<oneshot::Receiver<Upgraded>>,
-    outbound: &Outbound,
-    client: &Rc<Client>,
-) -> Result<Response<AnswerBody>, Problem> {
-    let (mut head, incoming) = response.into_parts();
-    let stripped = fields::strip_answer(&mut head.headers);
-    head.version = Version::HTTP_11;
-    let bad = |detail: &str| Problem::new(StatusCode::BAD_GATEWAY, detail);
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(upgrade) = upgrade else {
-            return Err(bad("the replica changed to another protocol without being asked"));
-        };
-        // The connection's task hands it over as soon as it runs; a second is for ever.
-        let Ok(Ok(upstream)) = timeout(Duration::from_secs(1), upgrade).await else {
-            return Err(bad("the replica ended the connection when it had changed to another protocol"));
-        };
-        fields::add_hop(&mut head.headers, &stripped);
-        client.give_tunnel(Tunnel { upstream, in_flight });
-        return Ok(Response::from_parts(head, AnswerBody::whole(bytes::Bytes::new(), client)));
+/// Makes an answer whose head has come ready to be passed on.
+fn pass_on(head: AnswerHead, lease: Lease, input: Input, in_flight: Option<InFlight>) -> Answered {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+        let first = Bytes::copy_from_slice(input.filled());
+        return Answered::Tunnel(Tunnel { lease, first, in_flight });
     }
-    if stripped.is_coded {
-        return Err(bad("the replica's answer has a transfer coding other than chunked"));
-    }
-    let passing = Passing { incoming, lease, in_flight, request_body: outbound.body.clone() };
-    Ok(Response::from_parts(head, AnswerBody::passing(passing, client)))
+    Answered::Relay(Relay::new(head, lease, input, in_flight))
 }

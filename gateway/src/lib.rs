@@ -3,6 +3,9 @@
 //! One thread per core ([`Gateway`]), each with its own listeners, its own upstream connections and its own copy of the routing table:
 //! no request crosses threads, and none waits for a lock. A request that a replica did not get is sent to another one.
 //!
+//! Every HTTP/1 message is read by a strict reader of this crate: what is not exactly one well-formed message is refused, so nobody
+//! behind the gateway can take it for another one. Its head is written anew, its body passes through in bounded memory.
+//!
 //! Absent from here: what should run and what does run (a [`cluster::route::RoutingTable`] says where to send requests, and nobody is
 //! asked anything while one is served), the API (which is reached through a [`LocalDoor`]), TLS.
 
@@ -10,6 +13,9 @@
 
 mod ack;
 mod answer;
+mod body;
+mod buffer;
+mod chunks;
 mod client;
 mod clock;
 mod config;
@@ -17,21 +23,27 @@ mod connect;
 mod core;
 mod door;
 mod downstream;
+mod exchange;
 mod fields;
 mod forward;
+mod framing;
 mod gateway;
+mod head;
 mod hold;
 mod inbox;
-mod kept;
 mod link;
 pub mod listen;
 mod outbound;
 mod pipe;
 mod problem;
 mod registry;
+mod relay;
 mod replica;
+mod request;
+mod request_id;
 mod stream;
 mod table;
+mod target;
 mod thread;
 
 pub use config::{Config, Limits};

@@ -1,119 +1,191 @@
-//! A client's request, made ours: checked, its target in origin form, its fields those of our own connection.
+//! A client's request as it goes to a replica, as often as need be: its head, and its body while that is small enough to be kept.
+//!
+//! What is sent is written from the kept bytes, so sending again means beginning at the first of them. A body of more than
+//! [`KEPT_BYTES_MAX`] passes through instead, and the request cannot be sent again.
 
-use std::rc::Rc;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, Request, StatusCode, Uri, Version};
+use tokio::io::AsyncWrite;
 
-use crate::client::Client;
-use crate::downstream::ClientBody;
-use crate::fields::{self, Stripped};
-use crate::kept::{KeptBody, RequestBody};
-use crate::problem::Problem;
+use crate::answer;
+use crate::body::{Body, Coding};
+use crate::buffer::{Input, Output};
+use crate::chunks::Malformed;
+use crate::downstream::Downstream;
+use crate::framing::Framing;
+use crate::link::Lease;
+use crate::request::RequestHead;
 
-/// A request as it goes to a replica, as often as need be.
+/// How much of a body is kept.
+pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// How sending a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The replica has all of it.
+    Whole,
+    /// The replica takes no more; it may have answered before.
+    Refused,
+    /// The client broke its body off, or it is malformed ([`Outbound::fault`] says which).
+    Broken,
+}
+
+/// A request on its way.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    method: Method,
-    /// In origin form: the very path that is routed on is forwarded.
-    uri: Uri,
-    host: HeaderValue,
-    headers: HeaderMap,
-    /// The client would change to another protocol.
-    pub(crate) upgrade: Option<HeaderValue>,
-    pub(crate) body: KeptBody,
-    /// Doing it twice does what doing it once does (RFC 9110 section 9.2.2).
-    pub(crate) is_idempotent: bool,
+    pub(crate) head: RequestHead,
+    out: Output,
+    head_bytes: usize,
+    body: Body,
+    coding: Coding,
+    /// Everything is in `out`, from the first byte on.
+    is_whole: bool,
+    /// The client waits to be asked for the body, and was not.
+    waits_to_be_asked: bool,
+    fault: Option<&'static str>,
 }
 
 impl Outbound {
-    /// Makes a client's request ours.
-    pub(crate) fn new(request: Request<ClientBody>, client: &Rc<Client>) -> Result<Self, Problem> {
-        let (head, body) = request.into_parts();
-        let mut headers = head.headers;
-        if head.method == Method::CONNECT {
-            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here: this is no forward proxy"));
+    /// The request whose head was written to `out`.
+    pub(crate) fn new(head: RequestHead, out: Output) -> Self {
+        Outbound {
+            head_bytes: out.as_slice().len(),
+            body: Body::new(head.framing),
+            coding: if head.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain },
+            is_whole: true,
+            waits_to_be_asked: head.expects_continue,
+            fault: None,
+            head,
+            out,
         }
-        let (uri, authority) = origin_form(head.uri)?;
-        let host = match authority {
-            // RFC 9112 section 3.2.2: the target's own host counts, whatever the field says.
-            Some(authority) => {
-                headers.insert(HOST, authority.clone());
-                authority
-            }
-            None => host_field(&mut headers, head.version, client)?,
-        };
-        let stripped = fields::strip_request(&mut headers);
-        let body = KeptBody::new(body);
-        if !body.is_empty() && body.length().is_none() {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        fields::add_forwarded(&mut headers, client.forwarded_for.clone(), host.clone());
-        fields::add_hop(&mut headers, &stripped);
-        let Stripped { upgrade, .. } = stripped;
-        let is_idempotent =
-            matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE);
-        Ok(Outbound { method: head.method, uri, host, headers, upgrade, body, is_idempotent })
     }
 
-    pub(crate) fn method(&self) -> &Method {
-        &self.method
-    }
-
+    /// The path, while the request can be sent.
     pub(crate) fn path(&self) -> &str {
-        self.uri.path()
+        self.head.path(self.written())
     }
 
+    /// The host that it is for, while it can be sent.
     pub(crate) fn host(&self) -> &str {
-        self.host.to_str().unwrap_or_default()
+        self.head.host(self.written())
     }
 
-    /// The request of one attempt.
-    pub(crate) fn attempt(&self, body: RequestBody) -> Request<RequestBody> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
+    /// What was written; the head is at its beginning while the request can be sent.
+    fn written(&self) -> &[u8] {
+        self.out.as_slice()
+    }
+
+    /// All of it can be sent again.
+    pub(crate) fn can_replay(&self) -> bool {
+        self.is_whole
+    }
+
+    /// All of it was read from the client.
+    pub(crate) fn is_read(&self) -> bool {
+        self.body.has_ended()
+    }
+
+    /// All of it was written to the replica.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.is_read() && self.out.pending().is_empty()
+    }
+
+    /// It may be sent again elsewhere if its replica is lost.
+    pub(crate) fn is_movable(&self) -> bool {
+        self.head.is_idempotent && self.is_whole && self.is_read()
+    }
+
+    /// What was wrong with the client's body.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        self.fault
+    }
+
+    /// The client was asked for the body just now, by somebody else; `false`: it did not wait for that.
+    pub(crate) fn was_asked(&mut self) -> bool {
+        std::mem::replace(&mut self.waits_to_be_asked, false)
+    }
+
+    /// The client waits to be asked for the body: there is nothing to come.
+    pub(crate) fn waits_to_be_asked(&self) -> bool {
+        self.waits_to_be_asked
+    }
+
+    /// Begins at the first byte.
+    pub(crate) fn begin(&mut self) {
+        self.out.rewind();
+    }
+
+    /// Takes what is there of the body, so that it goes out with the head.
+    pub(crate) fn take_what_is_there(&mut self, input: &mut Input) -> Result<(), &'static str> {
+        if !input.is_empty() && !self.is_read() && self.fits(input) {
+            self.waits_to_be_asked = false;
+            self.take(input).map_err(|_| MALFORMED)?;
+        }
+        Ok(())
+    }
+
+    fn fits(&self, input: &Input) -> bool {
+        self.out.as_slice().len() - self.head_bytes + input.filled().len() <= KEPT_BYTES_MAX
+    }
+
+    fn take(&mut self, input: &mut Input) -> Result<(), Malformed> {
+        self.body.transfer(input, self.coding, self.out.bytes())
+    }
+
+    /// Sends on, as far as the replica takes it and the client gives it.
+    pub(crate) fn poll_send(&mut self, down: &mut Downstream, lease: &mut Lease, cx: &mut Context<'_>) -> Poll<Sent> {
+        loop {
+            while !self.out.pending().is_empty() {
+                match ready!(Pin::new(&mut lease.stream).poll_write(cx, self.out.pending())) {
+                    Ok(count @ 1..) => {
+                        self.out.did_send(count);
+                        lease.link().did_write(count);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Ok(_) | Err(_) => return Poll::Ready(Sent::Refused),
+                }
+            }
+            if self.is_read() {
+                return Poll::Ready(Sent::Whole);
+            }
+            if !down.input.is_empty() {
+                self.waits_to_be_asked = false;
+                if !self.is_whole || !self.fits(&down.input) {
+                    // What is in there was sent.
+                    self.is_whole = false;
+                    self.out.clear();
+                }
+                if self.take(&mut down.input).is_err() {
+                    self.fault = Some(MALFORMED);
+                    return Poll::Ready(Sent::Broken);
+                }
+                if !self.out.pending().is_empty() || self.is_read() {
+                    if self.is_movable() {
+                        lease.link().make_movable();
+                    }
+                    continue;
+                }
+            }
+            if self.was_asked() {
+                down.output.bytes().extend_from_slice(answer::CONTINUE);
+            }
+            match down.poll_body(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
+                    self.fault = Some(BROKEN_OFF);
+                    return Poll::Ready(Sent::Broken);
+                }
+                Poll::Pending => {
+                    // A client that waits to be asked must hear of it before it sends; whether it does is seen above.
+                    let _ = down.poll_flush(cx);
+                    return Poll::Pending;
+                }
+            }
+        }
     }
 }
 
-/// A target in origin form (or `*`), and the authority that it named.
-fn origin_form(uri: Uri) -> Result<(Uri, Option<HeaderValue>), Problem> {
-    let bad = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, detail);
-    if uri.scheme().is_none() && uri.authority().is_none() {
-        return Ok((uri, None));
-    }
-    let parts = uri.into_parts();
-    let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
-        return Err(bad("the request target must begin with \"/\""));
-    };
-    if !matches!(scheme.as_str(), "http" | "https") || authority.as_str().contains('@') {
-        return Err(bad("the request target must be a path, or a URL of http without a user name"));
-    }
-    let authority = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the host in the request target is malformed"))?;
-    let mut origin = http::uri::Parts::default();
-    origin.path_and_query = parts.path_and_query;
-    let uri = if origin.path_and_query.is_some() {
-        Uri::from_parts(origin).map_err(|_| bad("the request target is malformed"))?
-    } else {
-        Uri::default()
-    };
-    Ok((uri, Some(authority)))
-}
-
-/// The one Host of a request (RFC 9112 section 3.2). HTTP/1.0 knows requests without: those go to the address that they came to.
-fn host_field(headers: &mut HeaderMap, version: Version, client: &Client) -> Result<HeaderValue, Problem> {
-    let bad = |detail: &str| Err(Problem::new(StatusCode::BAD_REQUEST, detail));
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if host.to_str().is_ok() => return Ok(host.clone()),
-        (Some(_), None) => return bad("the Host field is malformed"),
-        (Some(_), Some(_)) => return bad("the request has more than one Host field"),
-        (None, _) if version != Version::HTTP_10 => return bad("the request has no Host field"),
-        (None, _) => {}
-    }
-    let host = HeaderValue::try_from(client.local.to_string()).unwrap_or(HeaderValue::from_static("localhost"));
-    headers.insert(HOST, host.clone());
-    Ok(host)
-}
+const BROKEN_OFF: &str = "the body of the request broke off";
+const MALFORMED: &str = "the body of the request is malformed";

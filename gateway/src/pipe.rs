@@ -8,26 +8,29 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::client::ClientIo;
-use crate::link::{LinkIo, Upgraded};
+use crate::link::Lease;
 use crate::replica::InFlight;
 
 /// The replica's side of a tunnel.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    pub(crate) upstream: Upgraded,
+    pub(crate) lease: Lease,
+    /// What was read too far from the replica.
+    pub(crate) first: Bytes,
     /// Counts until the tunnel ends; `None` for the API.
     pub(crate) in_flight: Option<InFlight>,
 }
 
 /// Carries bytes both ways until both sides have ended, or one fails. `client_first` was read too far from the client.
 pub(crate) async fn run(client: ClientIo, client_first: Bytes, tunnel: Tunnel) {
-    let (upstream, upstream_first) = tunnel.upstream;
+    let Tunnel { mut lease, first, in_flight } = tunnel;
     let mut client = Prefixed { first: client_first, io: client };
-    let mut upstream: Prefixed<LinkIo> = Prefixed { first: upstream_first, io: upstream };
+    let mut upstream = Prefixed { first, io: &mut lease.stream };
     if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
         tracing::debug!(%error, "a tunnel failed");
     }
-    drop(tunnel.in_flight);
+    // Neither before the bytes are through.
+    drop((lease, in_flight));
 }
 
 /// Bytes that are read before those of `io`.

@@ -1,14 +1,10 @@
 //! The answers that the gateway makes by itself: problem details (RFC 9457).
 
-use std::rc::Rc;
-
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 
-use crate::answer::AnswerBody;
-use crate::client::Client;
+use crate::answer;
+use crate::fields;
 
 /// Why a request is not answered by a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +24,16 @@ struct Details<'a> {
     detail: &'a str,
 }
 
+/// How a problem is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) is_http10: bool,
+    /// The client asked for the head alone.
+    pub(crate) is_head: bool,
+    /// The client's connection lives on.
+    pub(crate) keeps_client: bool,
+}
+
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Problem { status, detail: detail.into(), is_passing: false }
@@ -38,17 +44,30 @@ impl Problem {
         Problem { status: StatusCode::SERVICE_UNAVAILABLE, detail: detail.into(), is_passing: true }
     }
 
-    pub(crate) fn into_answer(self, client: &Rc<Client>) -> Response<AnswerBody> {
+    /// Writes it as an answer.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, manner: Manner) {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let details = Details { r#type: "about:blank", title, status: self.status.as_u16(), detail: &self.detail };
         // A struct of texts and a number always serialises.
         let json = serde_json::to_vec(&details).unwrap_or_default();
-        let mut response = Response::new(AnswerBody::whole(Bytes::from(json), client));
-        *response.status_mut() = self.status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        answer::write_status_line(out, manner.is_http10, self.status);
+        fields::write(out, b"content-type", b"application/problem+json");
+        fields::write_number(out, b"content-length", json.len() as u64);
         if self.is_passing {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            fields::write(out, b"retry-after", b"1");
         }
-        response
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            // RFC 9110 section 15.5.6 wants the field; which methods there are is the app's affair.
+            fields::write(out, b"allow", b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS");
+        }
+        match (manner.keeps_client, manner.is_http10) {
+            (false, _) => fields::write(out, b"connection", b"close"),
+            (true, true) => fields::write(out, b"connection", b"keep-alive"),
+            (true, false) => {}
+        }
+        out.extend_from_slice(b"\r\n");
+        if !manner.is_head {
+            out.extend_from_slice(&json);
+        }
     }
 }

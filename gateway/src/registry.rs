@@ -43,6 +43,7 @@ impl<T> Registry<T> {
 }
 
 /// Membership in a [`Registry`].
+#[derive(Debug)]
 pub(crate) struct Entry<T> {
     registry: Rc<Registry<T>>,
     id: u64,

@@ -15,8 +15,9 @@ const IDLE_MAX: usize = 1_024;
 /// What must not be sent twice goes out on a connection that was in use so recently, or on a new one: the replica may be about to end
 /// one that was idle for longer.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// A connection that was in use so recently is not asked for a FIN again: the runtime has just looked.
-const UNSUSPECTED_IDLE: Duration = Duration::from_millis(2);
+/// The kernel is not asked whether a connection that was in use so recently has ended: the runtime has heard of all that came before the
+/// request did, and an idempotent one that meets an end in that moment is sent again.
+const UNSUSPECTED_IDLE: Duration = Duration::from_millis(100);
 
 /// One route of the table, while any table or request of this thread knows it.
 #[derive(Debug)]
@@ -92,10 +93,9 @@ impl Replica {
             }
             let lease = &idle[at].lease;
             let is_suspect = !is_idempotent || age >= UNSUSPECTED_IDLE;
-            if lease.is_closed() || (is_suspect && lease.is_dead()) {
-                idle.remove(at);
-            } else if lease.is_ready() {
-                let mut lease = idle.remove(at).lease;
+            let is_unfit = if is_suspect { lease.is_dead() } else { lease.is_closed() };
+            let mut lease = idle.remove(at).lease;
+            if !is_unfit {
                 lease.is_reused = true;
                 return Some(lease);
             }
@@ -105,7 +105,7 @@ impl Replica {
 
     /// Takes a connection back whose last answer was read to its end.
     pub(crate) fn give_back(&self, lease: Lease) {
-        if self.is_retired.get() || lease.is_closed() {
+        if self.is_retired.get() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -115,7 +115,7 @@ impl Replica {
         idle.push(Idle { lease, since: Instant::now() });
     }
 
-    /// Closes connections that were idle for too long.
+    /// Closes connections that were idle for too long, or that the replica has ended.
     pub(crate) fn sweep(&self) {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -18,11 +18,17 @@ pub(crate) enum Stream {
     Tunnel { first: Bytes, tcp: TcpStream },
     /// To the API server of this process.
     Local(DuplexStream),
-    /// Given up.
-    Closed,
 }
 
 impl Stream {
+    /// Whether the runtime has heard that something came, or has not read to where nothing was left. It costs no call of the kernel.
+    pub(crate) fn has_news(&self) -> bool {
+        match self {
+            Stream::Direct(tcp) | Stream::Tunnel { tcp, .. } => tcp.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready(),
+            Stream::Local(_) => false,
+        }
+    }
+
     /// Whether an idle connection cannot be used any more: its peer has ended it, or said something that nobody asked for. The kernel is
     /// asked, since the runtime may not have heard yet.
     pub(crate) fn is_dead(&self) -> bool {
@@ -33,13 +39,8 @@ impl Stream {
                 !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
             Stream::Local(_) => false,
-            Stream::Closed => true,
         }
     }
-}
-
-fn closed() -> io::Error {
-    io::Error::from(io::ErrorKind::NotConnected)
 }
 
 impl AsyncRead for Stream {
@@ -56,7 +57,6 @@ impl AsyncRead for Stream {
                 Poll::Ready(Ok(()))
             }
             Stream::Local(duplex) => Pin::new(duplex).poll_read(cx, buf),
-            Stream::Closed => Poll::Ready(Err(closed())),
         }
     }
 }
@@ -66,7 +66,6 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Direct(tcp) | Stream::Tunnel { tcp, .. } => Pin::new(tcp).poll_write(cx, buf),
             Stream::Local(duplex) => Pin::new(duplex).poll_write(cx, buf),
-            Stream::Closed => Poll::Ready(Err(closed())),
         }
     }
 
@@ -74,7 +73,6 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Direct(tcp) | Stream::Tunnel { tcp, .. } => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Stream::Local(duplex) => Pin::new(duplex).poll_write_vectored(cx, bufs),
-            Stream::Closed => Poll::Ready(Err(closed())),
         }
     }
 
@@ -82,7 +80,6 @@ impl AsyncWrite for Stream {
         match self {
             Stream::Direct(tcp) | Stream::Tunnel { tcp, .. } => tcp.is_write_vectored(),
             Stream::Local(duplex) => duplex.is_write_vectored(),
-            Stream::Closed => false,
         }
     }
 
@@ -90,7 +87,6 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Direct(tcp) | Stream::Tunnel { tcp, .. } => Pin::new(tcp).poll_flush(cx),
             Stream::Local(duplex) => Pin::new(duplex).poll_flush(cx),
-            Stream::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -98,7 +94,6 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Direct(tcp) | Stream::Tunnel { tcp, .. } => Pin::new(tcp).poll_shutdown(cx),
             Stream::Local(duplex) => Pin::new(duplex).poll_shutdown(cx),
-            Stream::Closed => Poll::Ready(Ok(())),
         }
     }
 }
@@ -139,6 +134,5 @@ mod tests {
             // Over loopback a FIN is there when close(2) has returned.
             assert!(stream.is_dead());
         }
-        assert!(Stream::Closed.is_dead());
     }
 }

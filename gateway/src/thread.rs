@@ -15,7 +15,6 @@ use crate::client::{Client, Order};
 use crate::core::Core;
 use crate::door::Face;
 use crate::downstream;
-use crate::forward;
 use crate::inbox::Inbox;
 
 /// The pause after a failed accept, doubling from the first to the second while it goes on failing.
@@ -109,7 +108,7 @@ async fn stop(core: &Core, inbox: &Inbox, within: Duration) {
         tracing::info!("requests are still under way at the end of the time to finish them: cutting them");
     }
     core.tell_all(Order::Cut);
-    core.links.for_each(|link| link.abort());
+    core.links.for_each(|link| link.cut());
     if timeout(CUT_WITHIN, core.tasks.wait()).await.is_err() {
         tracing::warn!("connections are still there after they were cut");
     }
@@ -133,11 +132,7 @@ async fn accept(core: Rc<Core>, listener: TcpListener, face: Rc<Face>) {
                 let (served, face) = (Rc::clone(&core), Rc::clone(&face));
                 core.tasks.spawn_local(async move {
                     let _entry = entry;
-                    let answer = |request, client| {
-                        let (core, face) = (Rc::clone(&served), Rc::clone(&face));
-                        async move { forward::answer(&core, &face, request, &client).await }
-                    };
-                    downstream::serve(&served.http_server, tcp, client, answer).await;
+                    downstream::serve(&served, &face, tcp, client).await;
                 });
             }
             // The client was gone before we came to it (accept(2)): no reason to wait.

@@ -72,6 +72,11 @@ impl Client {
         self
     }
 
+    /// Sends, and reads an answer.
+    pub fn tap(&mut self, bytes: impl AsRef<[u8]>) -> Answer {
+        self.send(bytes).answer(false).unwrap()
+    }
+
     pub fn request(&mut self, line: &str, fields: &str, body: &str) -> Answer {
         self.send(format!("{line} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n{body}"));
         self.answer(line.starts_with("HEAD ")).unwrap()

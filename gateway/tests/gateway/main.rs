@@ -1,14 +1,23 @@
 //! The gateway from outside: raw sockets in front of it, scripted replicas on raw sockets behind it.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod balance;
+mod chunked;
 mod client;
+mod early;
+mod expect;
 mod fields;
+mod framing;
+mod fuzz;
+mod heads;
 mod hold;
+mod http10;
 mod limits;
 mod local;
 mod message;
 mod order;
+mod persistence;
 mod replay;
 mod rig;
 mod shutdown;

@@ -137,6 +137,9 @@ fn a_body_too_large_to_be_kept_is_not_sent_again() {
     let detail = rig.client().request("PUT /", "Content-Length: 200000\r\n", &"x".repeat(200_000)).problem(502);
     assert!(detail.contains("too large to be kept"), "{detail}");
     assert_eq!(cutting.requests(), 1);
+    let detail = rig.client().request("POST /", "Content-Length: 200000\r\n", &"x".repeat(200_000)).problem(502);
+    assert!(detail.contains("a POST is not sent twice"), "{detail}");
+    assert_eq!(cutting.requests(), 2);
 }
 
 #[test]

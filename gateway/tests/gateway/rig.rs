@@ -78,6 +78,18 @@ impl Rig {
         Client::connect(self.addr)
     }
 
+    /// Sends what is to be refused: a problem of this status, and the end of the connection.
+    pub fn refused(&self, sent: impl AsRef<[u8]>, status: u16) -> String {
+        let shown = String::from_utf8_lossy(&sent.as_ref()[..sent.as_ref().len().min(120)]).into_owned();
+        let mut client = self.client();
+        client.send(&sent);
+        let answer = client.answer(false).unwrap_or_else(|error| panic!("{shown:?}: {error}"));
+        assert_eq!(answer.status, status, "{shown:?}: {answer:?}");
+        assert_eq!(answer.field("connection"), Some("close"), "{shown:?}");
+        assert!(client.has_ended(), "{shown:?}");
+        answer.problem(status)
+    }
+
     /// One request on a connection of its own.
     pub fn get(&self, path: &str) -> Answer {
         self.client().get(path)
