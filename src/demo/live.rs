@@ -92,7 +92,11 @@ fn ended(stage: &mut Stage<'_>) -> anyhow::Result<Vec<String>> {
     let mut news = Vec::new();
     for (at, sentence) in stage.endings()? {
         news.push(sentence);
-        news.push(format!("  to start it again: cd {} && ./agent -port {}", stage.house().dir().display(), stage.agent_port(at)));
+        news.push(format!(
+            "  to start it again, yours to stop then: cd {} && ./agent -port {}",
+            stage.house().dir().display(),
+            stage.agent_port(at)
+        ));
     }
     Ok(news)
 }
