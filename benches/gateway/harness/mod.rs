@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod namespaces;
 pub mod ostler;
+pub mod others;
 pub mod program;
 
 // What the figures of the cluster look at is looked at in the same way here, if not all of it.

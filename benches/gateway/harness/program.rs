@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::Process;
 use super::namespaces::Place;
 
 const LISTENING_MAX: Duration = Duration::from_secs(10);
@@ -96,6 +97,16 @@ impl Program {
     pub async fn accepts(&mut self, address: SocketAddr) -> Result<()> {
         let deadline = Instant::now() + LISTENING_MAX;
         while TcpStream::connect(address).await.is_err() {
+            self.still_starting(deadline)?;
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until it has started so many processes.
+    pub async fn has_children(&mut self, count: usize) -> Result<()> {
+        let deadline = Instant::now() + LISTENING_MAX;
+        while Process::children(self.pid()).len() < count {
             self.still_starting(deadline)?;
             sleep(LOOK_EVERY).await;
         }

@@ -34,6 +34,8 @@ pub async fn start_at(address: SocketAddr, place: &Place, upstreams: &[SocketAdd
     let args = [OsStr::new("-p"), dir.as_os_str(), OsStr::new("-c"), file.as_os_str(), OsStr::new("-e"), log.as_os_str()];
     let mut program = Program::foreign("nginx", place, &path, &args, &dir)?;
     program.accepts(address).await?;
+    // It listens before its workers are there.
+    program.has_children(threads()).await?;
     Ok(Proxy { program, address })
 }
 
