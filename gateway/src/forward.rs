@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::route::RouteKey;
 use http::StatusCode;
 use tokio::time::timeout;
 
@@ -51,7 +50,7 @@ pub(crate) async fn answer(core: &Rc<Core>, face: &Face, down: &mut Downstream, 
 
 /// Sends a request to a replica of its app.
 async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound) -> Result<Answered, Problem> {
-    let mut tried: Vec<RouteKey> = Vec::new();
+    let mut tried: Vec<Rc<Replica>> = Vec::new();
     let mut again: Option<Rc<Replica>> = None;
     let mut replays = 0;
     // What is told if the request was sent, and no other replica is found for it.
@@ -89,7 +88,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
                 Ok(lease) => lease,
                 Err(error) => {
                     tracing::debug!(%error, "a replica was passed over");
-                    tried.push(replica.key);
+                    tried.push(replica);
                     if patience.is_over(core) {
                         return Err(unanswered.unwrap_or_else(|| too_late(core, app, true)));
                     }
@@ -118,7 +117,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
             // It may have been the connection that was at its end, not the replica.
             again = Some(replica);
         } else {
-            tried.push(replica.key);
+            tried.push(replica);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cluster::NodeId;
 use cluster::route::{Route, RouteKey, Target};
 
 use crate::ack::ThreadAck;
@@ -23,6 +24,7 @@ const UNSUSPECTED_IDLE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) key: RouteKey,
+    pub(crate) node: NodeId,
     pub(crate) target: Target,
     keepalive_idle: Cell<Duration>,
     in_flight: Cell<u64>,
@@ -42,6 +44,7 @@ impl Replica {
     pub(crate) fn new(route: &Route, ack: Arc<ThreadAck>) -> Rc<Self> {
         Rc::new(Replica {
             key: route.key,
+            node: route.node,
             target: route.target.clone(),
             keepalive_idle: Cell::new(Duration::ZERO),
             in_flight: Cell::new(0),

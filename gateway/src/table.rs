@@ -101,7 +101,7 @@ impl Table {
 
 impl App {
     /// The replica whose turn it is, of those that are not in `tried`. `None`: there is no other.
-    pub(crate) fn pick(&self, tried: &[RouteKey]) -> Option<Rc<Replica>> {
+    pub(crate) fn pick(&self, tried: &[Rc<Replica>]) -> Option<Rc<Replica>> {
         if tried.is_empty() {
             let from = if self.ready.is_empty() { &self.last_choice } else { &self.ready };
             if from.is_empty() {
@@ -109,12 +109,17 @@ impl App {
             }
             return Some(Rc::clone(&from[self.turn.fetch_add(1, Ordering::Relaxed) % from.len()]));
         }
-        // A second choice: spread over the others, without taking a turn from anyone.
+        // A second choice: spread over the others, without taking a turn from anyone. On another node if there is one: what ended the
+        // first may have ended all on its node.
         let turn = self.turn.load(Ordering::Relaxed);
-        [&self.ready, &self.last_choice].into_iter().find_map(|from| {
-            let untried: Vec<&Rc<Replica>> = from.iter().filter(|replica| !tried.contains(&replica.key)).collect();
-            if untried.is_empty() { None } else { Some(Rc::clone(untried[(turn / from.len()) % untried.len()])) }
-        })
+        let is_tried = |replica: &Replica| tried.iter().any(|tried| tried.key == replica.key);
+        let is_near = |replica: &Replica| tried.iter().any(|tried| tried.node == replica.node);
+        [(&self.ready, false), (&self.ready, true), (&self.last_choice, false), (&self.last_choice, true)].into_iter().find_map(
+            |(from, near)| {
+                let fitting: Vec<&Rc<Replica>> = from.iter().filter(|replica| is_near(replica) == near && !is_tried(replica)).collect();
+                if fitting.is_empty() { None } else { Some(Rc::clone(fitting[(turn / from.len()) % fitting.len()])) }
+            },
+        )
     }
 }
 
@@ -144,7 +149,11 @@ mod tests {
         Published { table: Arc::new(table), turns: turns.clone() }
     }
 
-    fn picks(table: &Table, count: usize, tried: &[RouteKey]) -> Vec<u128> {
+    fn tried(table: &Table, replicas: &[u128]) -> Vec<Rc<Replica>> {
+        replicas.iter().map(|n| Rc::clone(&table.replicas[&key(*n)])).collect()
+    }
+
+    fn picks(table: &Table, count: usize, tried: &[Rc<Replica>]) -> Vec<u128> {
         let app = table.app_for("", "/").unwrap();
         (0..count).map(|_| app.pick(tried).unwrap().key.replica.0).collect()
     }
@@ -168,8 +177,8 @@ mod tests {
         let ack = ThreadAck::new(Arc::new(Notify::new()));
         let (table, _) = Table::build(&published(&turns, &[(1, true), (2, false)]), &Table::default(), &[], &ack);
         assert_eq!(picks(&table, 3, &[]), [2, 2, 2]);
-        assert_eq!(picks(&table, 1, &[key(2)]), [1]);
-        assert!(table.app_for("", "/").unwrap().pick(&[key(1), key(2)]).is_none());
+        assert_eq!(picks(&table, 1, &tried(&table, &[2])), [1]);
+        assert!(table.app_for("", "/").unwrap().pick(&tried(&table, &[1, 2])).is_none());
         let (table, _) = Table::build(&published(&turns, &[(1, true)]), &table, &[], &ack);
         assert_eq!(picks(&table, 1, &[]), [1]);
     }
@@ -183,12 +192,24 @@ mod tests {
         let app = table.app_for("", "/").unwrap();
         let mut counts = BTreeMap::new();
         for _ in 0..120 {
-            let first = app.pick(&[]).unwrap().key;
-            if first == key(2) {
+            let first = app.pick(&[]).unwrap();
+            if first.key == key(2) {
                 *counts.entry(app.pick(&[first]).unwrap().key.replica.0).or_insert(0) += 1;
             }
         }
         assert_eq!(counts, BTreeMap::from([(1, 10), (3, 10), (4, 10)]));
+    }
+
+    #[test]
+    fn a_second_choice_is_on_another_node_if_there_is_one() {
+        let ack = ThreadAck::new(Arc::new(Notify::new()));
+        let mut published = published(&BTreeMap::new(), &[(1, false), (2, false), (3, false), (4, true)]);
+        let routes = Arc::make_mut(&mut published.table).apps.get_mut(&AppName::builtin()).unwrap();
+        routes.replicas.iter_mut().for_each(|route| route.node = NodeId(route.key.replica.0 / 2));
+        let (table, _) = Table::build(&published, &Table::default(), &[], &ack);
+        assert_eq!(picks(&table, 2, &tried(&table, &[2])), [1, 1]);
+        assert_eq!(picks(&table, 2, &tried(&table, &[1, 2])), [3, 3]);
+        assert_eq!(picks(&table, 1, &tried(&table, &[1, 2, 3])), [4]);
     }
 
     #[test]
