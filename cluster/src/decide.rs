@@ -186,7 +186,7 @@ impl ClusterState {
                 None => {
                     // After a reconnection the agent may obey a later generation than was counted here.
                     let seen = node.applied.filter(|stamp| stamp.epoch == self.epoch).map_or(0, |stamp| stamp.generation);
-                    node.generation = node.generation.max(seen) + 1;
+                    node.generation = node.generation.max(seen).saturating_add(1);
                     Stamp { epoch: self.epoch, generation: node.generation }
                 }
             };

@@ -58,11 +58,17 @@ pub struct Observed {
 const SLOW_START_MS: u64 = 5_000;
 
 impl Observed {
+    /// How long its process has been running by now, in milliseconds. The agent's figure is not trusted to be small.
+    #[must_use]
+    pub fn age_ms(&self, now: Now) -> u64 {
+        self.report.age_ms.saturating_add(now.since_ms(self.at_ms))
+    }
+
     /// What is to be said of a process that has not become ready for long.
     #[must_use]
     pub fn slow_start(&self, now: Now) -> Option<String> {
         let report = &self.report;
-        let age_ms = report.age_ms + now.since_ms(self.at_ms);
+        let age_ms = self.age_ms(now);
         let port = report.port.filter(|_| report.phase == ObservedPhase::Starting && report.pid.is_some() && age_ms >= SLOW_START_MS)?;
         Some(format!("its process has run for {} s and accepts no connections on port {port} (PORT) yet", age_ms / 1000))
     }

@@ -191,6 +191,10 @@ impl Planner<'_> {
 
     fn app(&mut self, app: &App, ids: &mut dyn IdSource) {
         let state = self.state;
+        if state.stands_down() {
+            let why = "another controller of this cluster is at work, and this one assigns nothing any more; stop one of the two";
+            self.plan.waiting.entry(app.name.clone()).or_default().push(why.to_owned());
+        }
         let running = |(_, slot): &(&ReplicaId, &Slot)| slot.app == app.name && slot.phase == AssignedPhase::Run;
         let is_going = |node: NodeId| state.nodes.get(&node).is_none_or(Node::is_going);
         let all: Vec<ReplicaId> = self.slots.iter().filter(running).map(|(id, _)| *id).collect();
@@ -280,13 +284,11 @@ impl Planner<'_> {
             wait(self, format!("{missing} to start: this controller is new and waits for {first}{others} to say what it runs"));
             return vec![];
         }
+        if self.state.stands_down() {
+            return vec![];
+        }
         if self.state.superseded_by.is_some() {
-            let why = if self.state.stands_down() {
-                "another controller of this cluster is at work, and this one assigns nothing any more; stop one of the two"
-            } else {
-                "a later controller's epoch was seen, and this one is being raised above it"
-            };
-            wait(self, format!("{missing} to start: {why}"));
+            wait(self, format!("{missing} to start: a later controller's epoch was seen, and this one is being raised above it"));
             return vec![];
         }
         let mut started = Vec::new();

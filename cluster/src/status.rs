@@ -151,7 +151,7 @@ impl ClusterState {
                     ready: report.ready && state == ObservedPhase::Running,
                     pid: report.pid,
                     port: report.port,
-                    uptime_seconds: if has_process { seconds(report.age_ms + now.since_ms(seen.at_ms)) } else { 0.0 },
+                    uptime_seconds: if has_process { seconds(seen.age_ms(now)) } else { 0.0 },
                     restarts: report.restarts,
                 });
             }

@@ -252,6 +252,7 @@ fn a_controller_that_is_overtaken_twice_stands_down_and_says_so() {
         world.run(40);
     }
     assert!(world.controller.stands_down());
+    assert!(world.controller.status(world.now).apps[0].waiting[0].contains("another controller"), "also with nothing to start");
     world.scale(3);
     world.run(40);
     assert_eq!(world.process_ids(), before);
@@ -315,4 +316,22 @@ fn a_removed_node_whose_alias_kept_it_is_forgotten() {
     world.remove_alias();
     world.run(100);
     assert!(world.controller.status(world.now).nodes.is_empty(), "{:?}", world.controller.status(world.now).nodes);
+}
+
+#[test]
+fn absurd_figures_of_an_agent_are_shown_and_overflow_nothing() {
+    let mut world = World::new(1);
+    world.scale(1);
+    world.run(20);
+    let node = cluster::NodeId(1);
+    let mut report = world.controller.nodes[&node].observed.values().next().unwrap().report.clone();
+    report.age_ms = u64::MAX;
+    let stamp = cluster::wire::Stamp { epoch: world.controller.epoch, generation: u64::MAX };
+    let (instance, cluster) = (world.agents[0].instance, world.agents[0].held.cluster);
+    let news = cluster::wire::News::Replica(report);
+    let line = cluster::wire::ObserveLine { instance, seq: 1, applied: Some(stamp), cluster, news };
+    world.controller.observe(Event::Line { node, line }, world.now);
+    world.scale(2);
+    world.controller.decide(world.now, &mut world.ids);
+    assert!(world.controller.status(world.now.plus_ms(1_000)).replicas[0].uptime_seconds > 1e15);
 }
