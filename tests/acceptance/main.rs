@@ -26,3 +26,4 @@ mod process_trees;
 mod restarts;
 mod seven;
 mod silence;
+mod traffic;
