@@ -24,6 +24,10 @@ pub struct Config {
     pub insecure: bool,
     /// Host names by which the API may be called, beside `localhost` and IP addresses.
     pub allow_host: Vec<String>,
+    /// Deadlines and bounds of the gateway.
+    pub gateway_limits: gateway::Limits,
+    /// Proxies in front of the gateway that are believed.
+    pub trusted_proxies: Vec<gateway::Network>,
 }
 
 /// What is wrong with a configuration.

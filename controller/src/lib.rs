@@ -82,7 +82,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let directory = config.data_directory()?;
     config.listen.check(config.insecure)?;
 
-    let gateway_config = gateway::Config::default();
+    let gateway_config =
+        gateway::Config { limits: config.gateway_limits, trusted_proxies: config.trusted_proxies, ..gateway::Config::default() };
     let combined = config.listen.open(gateway_config.threads)?;
     let apps_only = match config.gateway_listen {
         Some(address) => Listen::Exactly(address).open(gateway_config.threads)?,

@@ -8,9 +8,10 @@ use http::StatusCode;
 use httparse::Status;
 
 use crate::body::Coding;
+use crate::config::FIELDS_MAX;
 use crate::fields::{self, Connection, Kind};
 use crate::framing::{Delimiters, Framing};
-use crate::request::{FIELDS_MAX, RequestHead};
+use crate::request::RequestHead;
 
 /// What a replica sent is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

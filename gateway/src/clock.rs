@@ -20,8 +20,9 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock whose ticks are fine enough for the shortest of `limits`.
     pub(crate) fn new(limits: &Limits) -> Self {
+        let Limits { first_byte_ms, head_ms, body_idle_ms, client_idle_ms, half_closed_ms, tunnel_idle_ms, .. } = *limits;
         let shortest =
-            [limits.first_byte_ms, limits.head_ms, limits.body_idle_ms, limits.client_idle_ms].into_iter().min().unwrap_or(1_000);
+            [first_byte_ms, head_ms, body_idle_ms, client_idle_ms, half_closed_ms, tunnel_idle_ms].into_iter().min().unwrap_or(1_000);
         Clock { tick: Cell::new(0), tick_ms: (shortest / 4).clamp(10, 250) }
     }
 

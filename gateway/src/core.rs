@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Limits;
 use crate::inbox::Published;
 use crate::link::Link;
+use crate::peers::Peers;
 use crate::registry::Registry;
 use crate::replica::Replica;
 use crate::request_id::RequestIds;
@@ -31,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) request_ids: RequestIds,
     pub(crate) clients: Rc<Registry<Client>>,
     pub(crate) links: Rc<Registry<Link>>,
+    /// Shared by all threads.
+    pub(crate) peers: Arc<Peers>,
     /// The tasks of all client connections.
     pub(crate) tasks: TaskTracker,
     /// How many requests wait for a replica, over all threads.
@@ -44,7 +47,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(limits: &Limits, held: Arc<AtomicUsize>, ack: Arc<ThreadAck>) -> Rc<Self> {
+    pub(crate) fn new(limits: &Limits, peers: Arc<Peers>, held: Arc<AtomicUsize>, ack: Arc<ThreadAck>) -> Rc<Self> {
         Rc::new(Core {
             limits: Rc::new(limits.clone()),
             clock: Rc::new(Clock::new(limits)),
@@ -52,6 +55,7 @@ impl Core {
             request_ids: RequestIds::new(),
             clients: Registry::new(),
             links: Registry::new(),
+            peers,
             tasks: TaskTracker::new(),
             held,
             table_changed: Notify::new(),

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::buffer::{Input, Output};
 use crate::client::{Client, ClientIo, Order};
+use crate::config::Limits;
 use crate::core::Core;
 use crate::door::Face;
 use crate::forward::{self, Answered};
@@ -21,6 +22,9 @@ use crate::outbound::Outbound;
 use crate::pipe;
 use crate::problem::{Manner, Problem};
 use crate::request;
+
+/// What a request line may hold beside its target: a method, a version, two spaces.
+const LINE_REST_BYTES_MAX: usize = 64;
 
 /// A client connection: what was read from it and not used, and what is to be written to it.
 #[derive(Debug)]
@@ -58,7 +62,7 @@ pub(crate) async fn serve(core: &Rc<Core>, face: &Face, tcp: TcpStream, client: 
 
 async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
     loop {
-        let length = match down.next_head(core.limits.head_bytes_max).await {
+        let length = match down.next_head(&core.limits).await {
             Next::Head(length) => length,
             Next::Refused(problem) => return down.refuse(&problem).await,
             Next::Over => return,
@@ -116,7 +120,8 @@ impl Downstream {
     }
 
     /// Waits for the head of the next request.
-    async fn next_head(&mut self, head_bytes_max: usize) -> Next {
+    async fn next_head(&mut self, limits: &Limits) -> Next {
+        let head_bytes_max = limits.head_bytes_max;
         let mut scanned = 0;
         if !self.input.is_empty() {
             self.client.begin_head();
@@ -124,7 +129,6 @@ impl Downstream {
         poll_fn(|cx| {
             loop {
                 let bytes = self.input.filled();
-                let is_first_line = |bytes: &[u8]| !bytes.contains(&b'\n');
                 match head::find_end(bytes, &mut scanned) {
                     // RFC 9112 section 2.2: an empty line before a request is passed over.
                     Found::End(2) => {
@@ -133,8 +137,11 @@ impl Downstream {
                         continue;
                     }
                     Found::End(length) if length <= head_bytes_max => return Poll::Ready(Next::Head(length)),
+                    Found::Partial if bytes.len() > limits.target_bytes_max + LINE_REST_BYTES_MAX && is_one_line(bytes) => {
+                        return Poll::Ready(Next::Refused(request::target_too_long(limits)));
+                    }
                     Found::Partial if bytes.len() < head_bytes_max => {}
-                    Found::End(_) | Found::Partial => return Poll::Ready(Next::Refused(too_long(is_first_line(bytes), head_bytes_max))),
+                    Found::End(_) | Found::Partial => return Poll::Ready(Next::Refused(too_long(bytes, limits))),
                     Found::BareLf => {
                         let detail = "a line of the request's head ends with LF alone; it must end with CRLF";
                         return Poll::Ready(Next::Refused(Problem::new(StatusCode::BAD_REQUEST, detail)));
@@ -280,10 +287,14 @@ impl Downstream {
     }
 }
 
-fn too_long(is_first_line: bool, head_bytes_max: usize) -> Problem {
-    if is_first_line {
-        return Problem::new(StatusCode::URI_TOO_LONG, format!("the request target is longer than {head_bytes_max} bytes"));
+fn is_one_line(bytes: &[u8]) -> bool {
+    memchr::memchr(b'\n', bytes).is_none()
+}
+
+fn too_long(bytes: &[u8], limits: &Limits) -> Problem {
+    if is_one_line(bytes) {
+        return request::target_too_long(limits);
     }
-    let detail = format!("the head of the request is longer than {head_bytes_max} bytes");
+    let detail = format!("the head of the request is longer than {} bytes", limits.head_bytes_max);
     Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 }

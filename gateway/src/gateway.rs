@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::door::Face;
 use crate::inbox::{Inbox, Published};
+use crate::peers::Peers;
 use crate::thread;
 
 /// How long a thread may take to start.
@@ -69,7 +70,8 @@ impl Gateway {
     /// # Errors
     /// An [`Error`] that says which door or thread.
     pub fn start(config: Config, doors: Vec<(Vec<TcpListener>, Face)>) -> Result<Gateway, Error> {
-        let Config { threads, limits } = config;
+        let Config { threads, limits, trusted_proxies } = config;
+        let peers = Peers::new(trusted_proxies, limits.connections_per_address_max);
         let threads = threads.max(1);
         let mut doors_of: Vec<Vec<thread::Door>> = (0..threads).map(|_| Vec::new()).collect();
         for (listeners, face) in doors {
@@ -89,8 +91,9 @@ impl Gateway {
             let inbox: Arc<Inbox> = Arc::default();
             let ack = ThreadAck::new(Arc::clone(&gateway.ack_changed));
             let (started, has_started) = mpsc::sync_channel(1);
-            let (thread_inbox, thread_ack, limits, held) = (Arc::clone(&inbox), Arc::clone(&ack), limits.clone(), Arc::clone(&held));
-            let run = move || thread::run(doors, &thread_inbox, || Core::new(&limits, held, thread_ack), &started);
+            let (thread_inbox, thread_ack, limits) = (Arc::clone(&inbox), Arc::clone(&ack), limits.clone());
+            let (peers, held) = (Arc::clone(&peers), Arc::clone(&held));
+            let run = move || thread::run(doors, &thread_inbox, || Core::new(&limits, peers, held, thread_ack), &started);
             let handle = std::thread::Builder::new().name(format!("gateway-{number}")).spawn(run).map_err(failed)?;
             gateway.threads.push(Thread { inbox, ack, handle: Some(handle) });
             wait_for_start(&has_started).map_err(failed)?;

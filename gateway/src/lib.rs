@@ -33,7 +33,9 @@ mod hold;
 mod inbox;
 mod link;
 pub mod listen;
+pub mod network;
 mod outbound;
+mod peers;
 mod pipe;
 mod problem;
 mod registry;
@@ -46,6 +48,7 @@ mod table;
 mod target;
 mod thread;
 
-pub use config::{Config, Limits};
+pub use config::{Config, FIELDS_MAX, Limits};
 pub use door::{Face, LocalConnection, LocalDoor, is_reserved};
 pub use gateway::{Error, Gateway};
+pub use network::Network;

@@ -10,15 +10,12 @@ use http::StatusCode;
 use httparse::Status;
 
 use crate::client::Client;
-use crate::config::Limits;
+use crate::config::{FIELDS_MAX, Limits};
 use crate::fields::{self, Connection, Kind};
 use crate::framing::{Delimiters, Framing};
 use crate::problem::Problem;
 use crate::request_id::RequestIds;
 use crate::target;
-
-/// The most fields of any head, whatever the configured limit.
-pub(crate) const FIELDS_MAX: usize = 256;
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
 
@@ -69,6 +66,11 @@ fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
+/// What is told of a target that is longer than it may be.
+pub(crate) fn target_too_long(limits: &Limits) -> Problem {
+    Problem::new(StatusCode::URI_TOO_LONG, format!("the request target is longer than {} bytes", limits.target_bytes_max))
+}
+
 /// Reads `head`, which is whole, and writes ours to `out`, which is empty.
 pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &Limits, ids: &RequestIds) -> Result<RequestHead, Problem> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
@@ -92,6 +94,9 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here: this is no forward proxy"));
     }
     let is_http10 = version == 0;
+    if path.len() > limits.target_bytes_max {
+        return Err(target_too_long(limits));
+    }
     let said = Said::read(request.headers, is_http10)?;
     let target = target::read(method, path).map_err(|error| bad(error.to_string()))?;
 

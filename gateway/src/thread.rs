@@ -1,13 +1,15 @@
 //! One gateway thread: accepts, serves, hears from outside, keeps the deadlines, stops.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -16,6 +18,7 @@ use crate::core::Core;
 use crate::door::Face;
 use crate::downstream;
 use crate::inbox::Inbox;
+use crate::problem::{Manner, Problem};
 
 /// The pause after a failed accept, doubling from the first to the second while it goes on failing.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -114,6 +117,19 @@ async fn stop(core: &Core, inbox: &Inbox, within: Duration) {
     }
 }
 
+/// Tells a client that its address has too many connections, as far as that costs nothing: one write, one read of what it may have said
+/// already (unread, it would reset the connection and take our answer with it), and the end.
+fn turn_away(core: &Core, tcp: &TcpStream) {
+    let max = core.limits.connections_per_address_max.unwrap_or_default();
+    let problem = Problem::passing(format!("this address has {max} connections already, and may not have more; use those"));
+    let mut answer = Vec::new();
+    problem.write(&mut answer, Manner { is_http10: false, is_head: false, keeps_client: false });
+    // Whoever does not take it is not waited for. The kernel is asked itself: the runtime has not heard of this connection yet.
+    let socket = SockRef::from(tcp);
+    let _ = socket.send(&answer);
+    let _ = socket.recv(&mut [MaybeUninit::uninit(); 4 * 1024]);
+}
+
 /// Accepts for ever. An error ends nothing: it is logged, and accepting goes on after a pause.
 async fn accept(core: Rc<Core>, listener: TcpListener, face: Rc<Face>) {
     let mut pause = ACCEPT_PAUSE_MIN;
@@ -122,6 +138,10 @@ async fn accept(core: Rc<Core>, listener: TcpListener, face: Rc<Face>) {
         match listener.accept().await {
             Ok((tcp, peer)) => {
                 pause = ACCEPT_PAUSE_MIN;
+                let Some(place) = core.peers.admit(peer.ip()) else {
+                    turn_away(&core, &tcp);
+                    continue;
+                };
                 if let Err(error) = tcp.set_nodelay(true) {
                     // The client has gone already.
                     tracing::debug!(%peer, %error, "a connection ended before it began");
@@ -131,7 +151,7 @@ async fn accept(core: Rc<Core>, listener: TcpListener, face: Rc<Face>) {
                 let entry = core.clients.enter(Rc::clone(&client));
                 let (served, face) = (Rc::clone(&core), Rc::clone(&face));
                 core.tasks.spawn_local(async move {
-                    let _entry = entry;
+                    let _held = (entry, place);
                     downstream::serve(&served, &face, tcp, client).await;
                 });
             }

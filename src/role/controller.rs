@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use controller::Config;
+use gateway::Network;
 use gateway::listen::Listen;
 
+use super::gateway_args::GatewayArgs;
 use crate::log::{self, LogArgs};
 use crate::{duration, parent};
 
@@ -41,6 +43,11 @@ pub struct ControllerArgs {
     /// Host names by which the API may be called, beside localhost and IP addresses
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     allow_host: Vec<String>,
+    /// Proxies in front of the gateway, by address or block (10.0.0.0/8): what they say of where a request came from is believed
+    #[arg(long, value_name = "CIDR", num_args = 1.., value_delimiter = ',')]
+    trust_proxy: Vec<Network>,
+    #[command(flatten)]
+    gateway: GatewayArgs,
     /// Stop when stdin ends.
     #[arg(long, hide = true)]
     stop_with_parent: bool,
@@ -58,6 +65,8 @@ impl ControllerArgs {
             lost_after: self.lost_after,
             insecure: self.insecure,
             allow_host: self.allow_host.clone(),
+            gateway_limits: self.gateway.limits(),
+            trusted_proxies: self.trust_proxy.clone(),
         }
     }
 }

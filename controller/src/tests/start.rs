@@ -19,6 +19,8 @@ fn config(listen: Listen, directory: &Path) -> Config {
         lost_after: Duration::from_secs(3),
         insecure: false,
         allow_host: vec![],
+        gateway_limits: gateway::Limits::default(),
+        trusted_proxies: vec![],
     }
 }
 

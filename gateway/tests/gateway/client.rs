@@ -86,6 +86,12 @@ impl Client {
         self.request(&format!("GET {path}"), "", "")
     }
 
+    /// A request that may fail.
+    pub fn try_get(&mut self, path: &str) -> Option<Answer> {
+        self.tcp.write_all(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes()).ok()?;
+        self.answer(false).ok()
+    }
+
     pub fn post(&mut self, path: &str, body: &str) -> Answer {
         self.request(&format!("POST {path}"), &format!("Content-Length: {}\r\n", body.len()), body)
     }

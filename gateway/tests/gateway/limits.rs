@@ -1,10 +1,12 @@
 //! No wait is without a deadline.
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use gateway::{Face, Limits};
+use gateway::{Config, Face, Limits};
 
+use crate::client::{Client, until};
 use crate::rig::{Rig, direct};
 use crate::upstream::Upstream;
 
@@ -90,4 +92,38 @@ fn what_moves_slowly_is_not_cut() {
         std::thread::sleep(Duration::from_millis(60));
     }
     assert_eq!(client.answer(false).unwrap().body, "0123456789");
+}
+
+/// An address of this host that is not loopback. Nothing is sent to find it.
+fn outer_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|addr| addr.ip())
+}
+
+#[test]
+fn an_address_has_so_many_connections_over_all_threads_and_loopback_any_number() {
+    let limits = Limits { connections_per_address_max: Some(3), ..Limits::default() };
+    let replica = Upstream::named("ok");
+    let rig = Rig::with(2, limits.clone(), Face::Apps);
+    rig.publish(vec![direct(1, &replica)]);
+    let mut clients: Vec<Client> = (0..10).map(|_| rig.client()).collect();
+    assert!(clients.iter_mut().all(|client| client.get("/").body == "ok"));
+
+    // A host without a network has loopback alone.
+    let Some(address) = outer_address() else { return };
+    let rig = Rig::at(address, Config { threads: 2, limits, trusted_proxies: vec![] }, Face::Apps);
+    rig.publish(vec![direct(1, &replica)]);
+    let mut clients: Vec<Client> = (0..3).map(|_| rig.client()).collect();
+    assert!(clients.iter_mut().all(|client| client.get("/").body == "ok"));
+    for _ in 0..5 {
+        let mut refused = rig.client();
+        let answer = refused.answer(false).unwrap();
+        assert!(answer.problem(503).contains("3 connections"), "{answer:?}");
+        assert_eq!(answer.field("connection"), Some("close"));
+        assert!(refused.has_ended());
+    }
+    assert!(clients.iter_mut().all(|client| client.get("/").body == "ok"), "those that are there are served");
+    clients.pop();
+    until("a place that was left", || rig.client().try_get("/").is_some_and(|answer| answer.status == 200));
 }

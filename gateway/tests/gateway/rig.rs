@@ -1,7 +1,7 @@
 //! A gateway on free ports, with tables made of upstreams.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,9 +45,19 @@ impl Rig {
     }
 
     pub fn with(threads: usize, limits: Limits, face: Face) -> Self {
-        let listeners = listen::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), threads).unwrap();
+        Self::at(Ipv4Addr::LOCALHOST.into(), Config { threads, limits, trusted_proxies: vec![] }, face)
+    }
+
+    /// A gateway of one thread that believes these peers.
+    pub fn trusting(network: &str) -> Self {
+        let config = Config { threads: 1, limits: Limits::default(), trusted_proxies: vec![network.parse().unwrap()] };
+        Self::at(Ipv4Addr::LOCALHOST.into(), config, Face::Apps)
+    }
+
+    pub fn at(address: IpAddr, config: Config, face: Face) -> Self {
+        let listeners = listen::bind(SocketAddr::from((address, 0)), config.threads).unwrap();
         let addr = listeners[0].local_addr().unwrap();
-        let gateway = Gateway::start(Config { threads, limits }, vec![(listeners, face)]).unwrap();
+        let gateway = Gateway::start(config, vec![(listeners, face)]).unwrap();
         Rig { gateway, addr, version: AtomicU64::new(0) }
     }
 
