@@ -94,7 +94,7 @@ pub(crate) fn rewrite(
             Kind::ContentLength | Kind::TransferEncoding | Kind::Connection | Kind::Te | Kind::Hop => false,
             Kind::Upgrade => names_protocol,
             Kind::Host | Kind::Trailer => true,
-            Kind::EndToEnd | Kind::RequestId | Kind::Expect | Kind::Claim => !connection.names(name),
+            _ => !connection.names(name),
         };
         if goes_through {
             fields::write(out, name, field.value);

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use crate::clock::{Clock, NEVER};
 use crate::config::Limits;
 use crate::core::Core;
+use crate::origin::Origin;
 
 /// What a client connection is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +51,8 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// The address that it came to.
     pub(crate) local_text: String,
-    /// What `X-Forwarded-For` says of it.
-    pub(crate) forwarded_for: String,
+    /// What replicas are told of it.
+    pub(crate) origin: Origin,
     phase: Cell<Phase>,
     deadline: Cell<u64>,
     order: Cell<Order>,
@@ -72,7 +73,7 @@ impl Client {
         Rc::new(Client {
             peer,
             local_text: local.to_string(),
-            forwarded_for: peer.ip().to_canonical().to_string(),
+            origin: Origin::new(peer.ip(), core.peers.is_trusted(peer.ip())),
             phase: Cell::new(Phase::Idle),
             deadline: Cell::new(core.clock.after_ms(core.limits.client_idle_ms)),
             order: Cell::new(Order::Serve),

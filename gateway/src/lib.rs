@@ -34,6 +34,7 @@ mod inbox;
 mod link;
 pub mod listen;
 pub mod network;
+mod origin;
 mod outbound;
 mod peers;
 mod pipe;

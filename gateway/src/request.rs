@@ -119,15 +119,8 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
     }
     let host = host_from..out.len();
     out.extend_from_slice(b"\r\n");
-    let has_id = said.write_end_to_end(request.headers, out);
-
-    fields::write(out, b"x-forwarded-for", client.forwarded_for.as_bytes());
-    out.extend_from_slice(b"x-forwarded-host: ");
-    out.extend_from_within(host.clone());
-    out.extend_from_slice(b"\r\nx-forwarded-proto: http\r\n");
-    if !has_id {
-        ids.write(out);
-    }
+    said.write_end_to_end(request.headers, out);
+    client.origin.write(request.headers, &said.connection, host.clone(), ids, is_http10, out);
     let framing = said.delimiters.framing(Framing::Length(0));
     match said.delimiters.length {
         Some(length) => fields::write_number(out, b"content-length", length),
@@ -194,7 +187,7 @@ impl<'a> Said<'a> {
                 Kind::Expect => {
                     return Err(Problem::new(StatusCode::EXPECTATION_FAILED, "of all expectations only 100-continue is met here"));
                 }
-                Kind::EndToEnd | Kind::RequestId | Kind::Trailer | Kind::Hop | Kind::Claim => {}
+                _ => {}
             }
         }
         if said.host.is_none() && !is_http10 {
@@ -203,24 +196,19 @@ impl<'a> Said<'a> {
         Ok(said)
     }
 
-    /// Writes the fields that go through. Returns whether there was an id among them.
-    fn write_end_to_end(&self, fields: &[httparse::Header<'a>], out: &mut Vec<u8>) -> bool {
-        let mut has_id = false;
+    /// Writes the fields that go through.
+    fn write_end_to_end(&self, fields: &[httparse::Header<'a>], out: &mut Vec<u8>) {
         for field in fields {
             let name = field.name.as_bytes();
-            let kind = fields::kind(name);
-            let goes_through = match kind {
+            let goes_through = match fields::kind(name) {
                 Kind::Trailer => true,
-                Kind::RequestId => !has_id && !field.value.is_empty() && !self.connection.names(name),
                 Kind::EndToEnd => !self.connection.names(name),
                 _ => false,
             };
             if goes_through {
-                has_id |= kind == Kind::RequestId;
                 fields::write(out, name, field.value);
             }
         }
-        has_id
     }
 
     /// Writes what concerns our own connection. Returns whether a change of protocol is asked for.

@@ -17,6 +17,7 @@ mod limits;
 mod local;
 mod message;
 mod order;
+mod origin;
 mod persistence;
 mod replay;
 mod rig;
