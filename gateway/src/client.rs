@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::clock::{Clock, NEVER};
+use crate::clock::{Clock, Date, NEVER};
 use crate::config::Limits;
 use crate::core::Core;
 use crate::origin::Origin;
@@ -60,6 +60,8 @@ pub(crate) struct Client {
     /// The current request is of HTTP/1.0: its answer may end with the connection.
     is_http10: Cell<bool>,
     is_cut_short: Cell<bool>,
+    /// The head or the body of a request did not come in time: to be told.
+    is_late: Cell<bool>,
     /// The current answer comes from the API of this process: a followed log may be quiet for long.
     is_from_api: Cell<bool>,
     /// It has ended its side: it is there for its answer, or it is gone.
@@ -80,6 +82,7 @@ impl Client {
             waker: RefCell::new(None),
             is_http10: Cell::new(false),
             is_cut_short: Cell::new(false),
+            is_late: Cell::new(false),
             is_from_api: Cell::new(false),
             is_half_closed: Cell::new(false),
             clock: Rc::clone(&core.clock),
@@ -100,6 +103,7 @@ impl Client {
             Phase::Linger => Some(1_000),
         };
         self.phase.set(phase);
+        self.is_late.set(false);
         self.deadline.set(wait_ms.map_or(NEVER, |ms| self.clock.after_ms(ms)));
     }
 
@@ -195,15 +199,37 @@ impl Client {
     /// Tells the connection what to do.
     pub(crate) fn tell(&self, order: Order) {
         self.order.set(order);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 
+    /// A request was begun and did not come in time (RFC 9110 section 15.5.9).
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late.get()
+    }
+
+    /// The date, for answers of our own.
+    pub(crate) fn date(&self) -> Date {
+        self.clock.date()
+    }
+
     /// Ends a connection whose deadline has come.
     pub(crate) fn sweep(&self) {
-        if self.clock.has_come(self.deadline.get()) && self.order.get() != Order::Cut {
-            tracing::debug!(peer = %self.peer, phase = ?self.phase.get(), "a client connection stood still for too long");
+        if !self.clock.has_come(self.deadline.get()) || self.order.get() == Order::Cut {
+            return;
+        }
+        tracing::debug!(peer = %self.peer, phase = ?self.phase.get(), "a client connection stood still for too long");
+        if matches!(self.phase.get(), Phase::Head | Phase::Body) && !self.is_late.get() {
+            // Its task tells it, and that has a deadline of its own. Should it not come to that, the next look here ends it.
+            self.is_late.set(true);
+            self.deadline.set(self.clock.after_ms(1_000));
+            self.wake();
+        } else {
             self.tell(Order::Cut);
         }
     }

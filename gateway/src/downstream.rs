@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::door::Face;
 use crate::forward::{self, Answered};
 use crate::head::{self, Found};
-use crate::outbound::Outbound;
+use crate::outbound::{Fault, Outbound};
 use crate::pipe;
 use crate::problem::{Manner, Problem};
 use crate::request;
@@ -90,13 +90,16 @@ async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
                 }
                 return;
             }
+            Ok(Answered::Here(last_hop)) => {
+                let manner = down.manner(&outbound);
+                if down.tell(|out| last_hop.write(out, manner)).await.is_err() {
+                    return;
+                }
+                manner.keeps_client
+            }
             Err(problem) => {
-                let manner = Manner {
-                    is_http10: outbound.head.is_http10,
-                    is_head: outbound.head.is_head,
-                    keeps_client: outbound.head.keeps_alive && outbound.is_read() && !down.is_finishing(),
-                };
-                if down.tell(&problem, manner).await.is_err() {
+                let manner = down.manner(&outbound);
+                if down.tell(|out| problem.write(out, manner)).await.is_err() {
                     return;
                 }
                 manner.keeps_client
@@ -159,6 +162,10 @@ impl Downstream {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                     Poll::Ready(_) => return Poll::Ready(Next::Over),
+                    // RFC 9110 section 15.5.9. Where nothing of a request came there is nothing to answer.
+                    Poll::Pending if self.client.is_late() => {
+                        return Poll::Ready(if self.input.is_empty() { Next::Over } else { Next::Refused(head_too_late(limits)) });
+                    }
                     // What had come before the order to finish is served.
                     Poll::Pending if self.input.is_empty() && self.is_finishing() => return Poll::Ready(Next::Over),
                     Poll::Pending => return Poll::Pending,
@@ -175,7 +182,7 @@ impl Downstream {
         self.input.consume(length);
         self.client.begin_request(head.is_http10);
         let mut outbound = Outbound::new(head, out);
-        outbound.take_what_is_there(&mut self.input).map_err(|fault| Problem::new(StatusCode::BAD_REQUEST, fault))?;
+        outbound.take_what_is_there(&mut self.input).map_err(Fault::problem)?;
         Ok(outbound)
     }
 
@@ -189,6 +196,7 @@ impl Downstream {
                 }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending if self.client.is_late() => return Poll::Ready(false),
                 Poll::Pending => {
                     self.client.await_body();
                     return Poll::Pending;
@@ -248,18 +256,28 @@ impl Downstream {
         }
     }
 
-    /// Answers by a problem.
-    async fn tell(&mut self, problem: &Problem, manner: Manner) -> io::Result<()> {
+    /// How a request is answered by ourselves.
+    fn manner(&self, outbound: &Outbound) -> Manner {
+        Manner {
+            is_http10: outbound.head.is_http10,
+            is_head: outbound.head.is_head,
+            keeps_client: outbound.head.keeps_alive && outbound.is_read() && !self.is_finishing(),
+            date: self.client.date(),
+        }
+    }
+
+    /// Answers by what `write` writes.
+    async fn tell(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         self.client.begin_answer();
-        problem.write(self.output.bytes(), manner);
+        write(self.output.bytes());
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     /// Answers what is no request, and ends the connection.
     async fn refuse(&mut self, problem: &Problem) {
         tracing::debug!(peer = %self.client.peer, detail = problem.detail, "a request was refused");
-        let manner = Manner { is_http10: false, is_head: false, keeps_client: false };
-        if self.tell(problem, manner).await.is_ok() {
+        let manner = Manner { is_http10: false, is_head: false, keeps_client: false, date: self.client.date() };
+        if self.tell(|out| problem.write(out, manner)).await.is_ok() {
             self.client.end_answer();
             self.linger().await;
         }
@@ -289,6 +307,10 @@ impl Downstream {
 
 fn is_one_line(bytes: &[u8]) -> bool {
     memchr::memchr(b'\n', bytes).is_none()
+}
+
+fn head_too_late(limits: &Limits) -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the head of the request did not come within {} ms", limits.head_ms))
 }
 
 fn too_long(bytes: &[u8], limits: &Limits) -> Problem {

@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     EndToEnd,
     /// It tells the request from others.
     RequestId,
+    /// How far a TRACE or OPTIONS may go.
+    MaxForwards,
     /// What a proxy says of where the request came from.
     Forwarded,
     ForwardedFor,
@@ -45,6 +47,7 @@ pub(crate) fn kind(name: &[u8]) -> Kind {
         9 if is(b"forwarded") => Kind::Forwarded,
         10 if is(b"connection") => Kind::Connection,
         10 if is(b"keep-alive") => Kind::Hop,
+        12 if is(b"max-forwards") => Kind::MaxForwards,
         12 if is(b"x-request-id") => Kind::RequestId,
         12 if is(b"x_request_id") || is(b"x_request-id") || is(b"x-request_id") => Kind::Claim,
         14 if is(b"content-length") => Kind::ContentLength,

@@ -31,6 +31,7 @@ mod gateway;
 mod head;
 mod hold;
 mod inbox;
+mod last_hop;
 mod link;
 pub mod listen;
 pub mod network;

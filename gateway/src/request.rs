@@ -12,7 +12,8 @@ use httparse::Status;
 use crate::client::Client;
 use crate::config::{FIELDS_MAX, Limits};
 use crate::fields::{self, Connection, Kind};
-use crate::framing::{Delimiters, Framing};
+use crate::framing::{self, Delimiters, Framing};
+use crate::last_hop::LastHop;
 use crate::problem::Problem;
 use crate::request_id::RequestIds;
 use crate::target;
@@ -37,6 +38,8 @@ pub(crate) struct RequestHead {
     pub(crate) expects_continue: bool,
     /// The client would change to another protocol.
     pub(crate) asks_upgrade: bool,
+    /// It may not go on: what it is answered here.
+    pub(crate) last_hop: Option<LastHop>,
 }
 
 impl RequestHead {
@@ -98,6 +101,12 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
         return Err(target_too_long(limits));
     }
     let said = Said::read(request.headers, is_http10)?;
+    let hops = said.hops(method)?;
+    let last_hop = match (hops, method) {
+        (Some(0), "TRACE") => Some(LastHop::trace(head, request.headers)),
+        (Some(0), _) => Some(LastHop::Options),
+        _ => None,
+    };
     let target = target::read(method, path).map_err(|error| bad(error.to_string()))?;
 
     out.extend_from_slice(method.as_bytes());
@@ -119,7 +128,10 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
     }
     let host = host_from..out.len();
     out.extend_from_slice(b"\r\n");
-    said.write_end_to_end(request.headers, out);
+    said.write_end_to_end(request.headers, hops.is_some(), out);
+    if let Some(hops) = hops {
+        fields::write_number(out, b"max-forwards", hops.saturating_sub(1));
+    }
     client.origin.write(request.headers, &said.connection, host.clone(), ids, is_http10, out);
     let framing = said.delimiters.framing(Framing::Length(0));
     match said.delimiters.length {
@@ -141,6 +153,7 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
         keeps_alive: !connection.is_close && (!is_http10 || connection.is_keep_alive),
         expects_continue: expects_continue && framing != Framing::Length(0),
         asks_upgrade,
+        last_hop,
     })
 }
 
@@ -155,6 +168,8 @@ struct Said<'a> {
     upgrades: usize,
     takes_trailers: bool,
     expects_continue: bool,
+    max_forwards: Option<&'a [u8]>,
+    max_forwards_count: usize,
 }
 
 impl<'a> Said<'a> {
@@ -177,6 +192,10 @@ impl<'a> Said<'a> {
                     };
                     said.takes_trailers |= fields::list(field.value).any(names_trailers);
                 }
+                Kind::MaxForwards => {
+                    said.max_forwards = Some(field.value);
+                    said.max_forwards_count += 1;
+                }
                 Kind::Upgrade => {
                     said.upgrade = Some(field.value);
                     said.upgrades += 1;
@@ -196,13 +215,24 @@ impl<'a> Said<'a> {
         Ok(said)
     }
 
+    /// How many more gateways and servers a request may reach, us not counted; `None`: any number. RFC 9110 section 7.6.2: it is said of
+    /// these two methods only.
+    fn hops(&self, method: &str) -> Result<Option<u64>, Problem> {
+        let Some(value) = self.max_forwards.filter(|_| matches!(method, "TRACE" | "OPTIONS")) else { return Ok(None) };
+        match framing::digits(value) {
+            Some(hops) if self.max_forwards_count == 1 => Ok(Some(hops)),
+            _ => Err(bad("Max-Forwards is not one number")),
+        }
+    }
+
     /// Writes the fields that go through.
-    fn write_end_to_end(&self, fields: &[httparse::Header<'a>], out: &mut Vec<u8>) {
+    fn write_end_to_end(&self, fields: &[httparse::Header<'a>], counts_hops: bool, out: &mut Vec<u8>) {
         for field in fields {
             let name = field.name.as_bytes();
             let goes_through = match fields::kind(name) {
                 Kind::Trailer => true,
                 Kind::EndToEnd => !self.connection.names(name),
+                Kind::MaxForwards => !counts_hops && !self.connection.names(name),
                 _ => false,
             };
             if goes_through {

@@ -123,7 +123,7 @@ fn turn_away(core: &Core, tcp: &TcpStream) {
     let max = core.limits.connections_per_address_max.unwrap_or_default();
     let problem = Problem::passing(format!("this address has {max} connections already, and may not have more; use those"));
     let mut answer = Vec::new();
-    problem.write(&mut answer, Manner { is_http10: false, is_head: false, keeps_client: false });
+    problem.write(&mut answer, Manner { is_http10: false, is_head: false, keeps_client: false, date: core.clock.date() });
     // Whoever does not take it is not waited for. The kernel is asked itself: the runtime has not heard of this connection yet.
     let socket = SockRef::from(tcp);
     let _ = socket.send(&answer);

@@ -36,6 +36,8 @@ impl Answer {
     pub fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.field("content-type"), Some("application/problem+json"), "{self:?}");
+        let date = self.field("date").unwrap_or_default();
+        assert!(date.len() == 29 && date.ends_with(" GMT"), "RFC 9110 section 6.6.1: {self:?}");
         let json: serde_json::Value = serde_json::from_str(&self.body).unwrap();
         assert_eq!(json["type"], "about:blank");
         assert_eq!(json["status"], status);

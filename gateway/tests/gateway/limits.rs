@@ -1,6 +1,6 @@
 //! No wait is without a deadline.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,14 @@ fn a_client_that_says_nothing_or_half_a_head_is_let_go() {
     let mut trickling = rig.client();
     let mut idle = rig.client();
     assert_eq!(idle.get("/").body, "ok");
-    assert!(silent.has_ended() && half.has_ended() && idle.has_ended());
+    let mut blank = rig.client();
+    blank.send("\r\n");
+    assert!(silent.has_ended() && idle.has_ended());
+    // RFC 9110 section 15.5.9: who has begun a request is told. An empty line begins none (RFC 9112 section 2.2).
+    let answer = half.answer(false).unwrap();
+    assert!(answer.problem(408).contains("300 ms"), "{answer:?}");
+    assert_eq!(answer.field("connection"), Some("close"));
+    assert!(half.has_ended() && blank.has_ended());
     // A byte now and then does not prolong the time for a head.
     let began = Instant::now();
     while trickling.tcp.write_all(b"G").is_ok() {
@@ -66,7 +73,25 @@ fn a_body_that_stands_still_is_cut() {
     let mut downloading = rig.client();
     downloading.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(downloading.answer(false).is_err());
-    assert!(uploading.answer(false).is_err());
+    // RFC 9110 section 15.5.9: nothing of an answer had gone out.
+    let answer = uploading.answer(false).unwrap();
+    assert!(answer.problem(408).contains("body"), "{answer:?}");
+    assert_eq!(answer.field("connection"), Some("close"));
+    assert!(uploading.has_ended());
+}
+
+#[test]
+fn a_body_that_stands_still_while_its_answer_goes_out_is_cut() {
+    let replica =
+        Upstream::start(|mut conn| while conn.head().is_some() && conn.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf") {});
+    let rig = Rig::with(1, limits(), Face::Apps);
+    rig.publish(vec![direct(1, &replica)]);
+    let mut client = rig.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+    assert_eq!(client.head().unwrap().status, 200);
+    let mut body = [0; 10];
+    assert!(client.tcp.read_exact(&mut body).is_err());
+    assert_eq!(&body[..4], b"half");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod hold;
 mod http10;
 mod limits;
 mod local;
+mod max_forwards;
 mod message;
 mod order;
 mod origin;
