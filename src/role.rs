@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod controller;
 mod gateway_args;
+mod handed_over;
 pub mod worker;
 
 use std::ffi::{OsStr, OsString};

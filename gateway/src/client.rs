@@ -15,6 +15,9 @@ use crate::config::Limits;
 use crate::core::Core;
 use crate::origin::Origin;
 
+/// When the gateway ends, a connection that was in use so recently is kept for one more request: it may be on its way already.
+const LAST_REST_MS: u64 = 1_000;
+
 /// What a client connection is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -55,6 +58,8 @@ pub(crate) struct Client {
     pub(crate) origin: Origin,
     phase: Cell<Phase>,
     deadline: Cell<u64>,
+    /// The tick at which it was in use last.
+    idle_since: Cell<u64>,
     order: Cell<Order>,
     waker: RefCell<Option<Waker>>,
     /// The current request is of HTTP/1.0: its answer may end with the connection.
@@ -78,6 +83,7 @@ impl Client {
             origin: Origin::new(peer.ip(), core.peers.is_trusted(peer.ip())),
             phase: Cell::new(Phase::Idle),
             deadline: Cell::new(core.clock.after_ms(core.limits.client_idle_ms)),
+            idle_since: Cell::new(core.clock.tick()),
             order: Cell::new(Order::Serve),
             waker: RefCell::new(None),
             is_http10: Cell::new(false),
@@ -95,6 +101,7 @@ impl Client {
             // Nobody can tell one who waits for an answer from one who left; the wait is long enough for the one and not for the other.
             Phase::Busy | Phase::Answer if self.is_half_closed.get() => Some(self.limits.half_closed_ms),
             Phase::Busy => None,
+            Phase::Idle if self.order.get() != Order::Serve => Some(LAST_REST_MS),
             Phase::Idle => Some(self.limits.client_idle_ms),
             Phase::Head => Some(self.limits.head_ms),
             Phase::Answer if self.is_from_api.get() => Some(self.limits.tunnel_idle_ms),
@@ -102,6 +109,9 @@ impl Client {
             Phase::Tunnel => Some(self.limits.tunnel_idle_ms),
             Phase::Linger => Some(1_000),
         };
+        if phase == Phase::Idle {
+            self.idle_since.set(self.clock.tick());
+        }
         self.phase.set(phase);
         self.is_late.set(false);
         self.deadline.set(wait_ms.map_or(NEVER, |ms| self.clock.after_ms(ms)));
@@ -199,6 +209,9 @@ impl Client {
     /// Tells the connection what to do.
     pub(crate) fn tell(&self, order: Order) {
         self.order.set(order);
+        if order == Order::Finish && self.phase.get() == Phase::Idle {
+            self.deadline.set(self.deadline.get().min(self.clock.behind(self.idle_since.get(), LAST_REST_MS)));
+        }
         self.wake();
     }
 
@@ -206,6 +219,11 @@ impl Client {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// It was told to finish, and no request is to be waited for.
+    pub(crate) fn may_leave(&self) -> bool {
+        self.order.get() != Order::Serve && (self.phase.get() != Phase::Idle || self.clock.has_come(self.deadline.get()))
     }
 
     /// A request was begun and did not come in time (RFC 9110 section 15.5.9).

@@ -67,7 +67,17 @@ impl Clock {
 
     /// The deadline that is at least `ms` milliseconds away.
     pub(crate) fn after_ms(&self, ms: u64) -> u64 {
-        (self.tick.get() + 1).saturating_add(ms.div_ceil(self.tick_ms))
+        self.behind(self.tick.get(), ms)
+    }
+
+    /// How many ticks there were.
+    pub(crate) fn tick(&self) -> u64 {
+        self.tick.get()
+    }
+
+    /// The deadline that is at least `ms` milliseconds behind a tick.
+    pub(crate) fn behind(&self, tick: u64, ms: u64) -> u64 {
+        (tick + 1).saturating_add(ms.div_ceil(self.tick_ms))
     }
 
     /// Whether a deadline has come.

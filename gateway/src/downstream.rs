@@ -167,7 +167,9 @@ impl Downstream {
                         return Poll::Ready(if self.input.is_empty() { Next::Over } else { Next::Refused(head_too_late(limits)) });
                     }
                     // What had come before the order to finish is served.
-                    Poll::Pending if self.input.is_empty() && self.is_finishing() => return Poll::Ready(Next::Over),
+                    Poll::Pending if self.input.is_empty() && (self.has_ended || self.client.may_leave()) => {
+                        return Poll::Ready(Next::Over);
+                    }
                     Poll::Pending => return Poll::Pending,
                 }
             }

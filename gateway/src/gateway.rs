@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -15,7 +14,7 @@ use tokio::sync::Notify;
 use crate::ack::{self, ThreadAck};
 use crate::config::Config;
 use crate::core::Core;
-use crate::door::Face;
+use crate::door::Door;
 use crate::inbox::{Inbox, Published};
 use crate::peers::Peers;
 use crate::thread;
@@ -69,19 +68,19 @@ impl Gateway {
     ///
     /// # Errors
     /// An [`Error`] that says which door or thread.
-    pub fn start(config: Config, doors: Vec<(Vec<TcpListener>, Face)>) -> Result<Gateway, Error> {
+    pub fn start(config: Config, doors: Vec<Door>) -> Result<Gateway, Error> {
         let Config { threads, limits, trusted_proxies } = config;
         let peers = Peers::new(trusted_proxies, limits.connections_per_address_max);
         let threads = threads.max(1);
-        let mut doors_of: Vec<Vec<thread::Door>> = (0..threads).map(|_| Vec::new()).collect();
-        for (listeners, face) in doors {
+        let mut doors_of: Vec<Vec<thread::Leaf>> = (0..threads).map(|_| Vec::new()).collect();
+        for Door { listeners, face, is_inherited } in doors {
             if listeners.len() != threads {
                 return Err(Error::Doors { threads, listeners: listeners.len() });
             }
             for (doors, listener) in doors_of.iter_mut().zip(listeners) {
                 // tokio takes no other; a caller's own listener may not have been made for it.
                 listener.set_nonblocking(true).map_err(|source| Error::Thread { number: 0, source })?;
-                doors.push((listener, face.clone()));
+                doors.push(thread::Leaf { listener, face: face.clone(), is_inherited });
             }
         }
         let mut gateway = Gateway { threads: Vec::new(), turns: Mutex::default(), ack_changed: Arc::default() };

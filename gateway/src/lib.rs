@@ -31,6 +31,7 @@ mod gateway;
 mod head;
 mod hold;
 mod inbox;
+pub mod inherited;
 mod last_hop;
 mod link;
 pub mod listen;
@@ -51,6 +52,6 @@ mod target;
 mod thread;
 
 pub use config::{Config, FIELDS_MAX, Limits};
-pub use door::{Face, LocalConnection, LocalDoor, is_reserved};
+pub use door::{Door, Face, LocalConnection, LocalDoor, is_reserved};
 pub use gateway::{Error, Gateway};
 pub use network::Network;

@@ -10,6 +10,7 @@ use gateway::Network;
 use gateway::listen::Listen;
 
 use super::gateway_args::GatewayArgs;
+use super::handed_over;
 use crate::log::{self, LogArgs};
 use crate::{duration, parent};
 
@@ -74,6 +75,7 @@ impl ControllerArgs {
 /// Runs until a signal.
 pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
     log::start(&args.log);
+    let inherited = handed_over::take()?;
     if args.stop_with_parent {
         parent::stop_with_parent()?;
     }
@@ -83,7 +85,7 @@ pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
-    let result = runtime.block_on(controller::run(args.config()));
+    let result = runtime.block_on(controller::run(args.config(), inherited));
     runtime.shutdown_timeout(LEAVE);
     Ok(result?)
 }

@@ -11,7 +11,7 @@ use gateway::listen::Listen;
 use crate::store::redb::RedbStore;
 use crate::{Config, run};
 
-fn config(listen: Listen, directory: &Path) -> Config {
+pub(super) fn config(listen: Listen, directory: &Path) -> Config {
     Config {
         listen,
         gateway_listen: None,
@@ -29,7 +29,7 @@ fn anywhere() -> Listen {
 }
 
 async fn why_not(config: Config) -> String {
-    let message = run(config).await.unwrap_err().to_string();
+    let message = run(config, vec![]).await.unwrap_err().to_string();
     assert_eq!(message.lines().count(), 1, "{message}");
     message
 }

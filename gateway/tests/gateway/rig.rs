@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cluster::app::AppName;
 use cluster::id::{NodeId, ReplicaId};
 use cluster::route::{AppRoutes, Route, RouteAck, RouteKey, RoutingTable, Target};
-use gateway::{Config, Face, Gateway, Limits, listen};
+use gateway::{Config, Door, Face, Gateway, Limits, listen};
 
 use crate::client::{Answer, Client, until};
 use crate::upstream::Upstream;
@@ -57,7 +57,10 @@ impl Rig {
     pub fn at(address: IpAddr, config: Config, face: Face) -> Self {
         let listeners = listen::bind(SocketAddr::from((address, 0)), config.threads).unwrap();
         let addr = listeners[0].local_addr().unwrap();
-        let gateway = Gateway::start(config, vec![(listeners, face)]).unwrap();
+        Self::of(Gateway::start(config, vec![Door::new(listeners, face)]).unwrap(), addr)
+    }
+
+    pub fn of(gateway: Gateway, addr: SocketAddr) -> Self {
         Rig { gateway, addr, version: AtomicU64::new(0) }
     }
 
