@@ -21,7 +21,7 @@ const COUNT_MAX: u64 = 1_000_000;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Gateway limits")]
 pub struct GatewayArgs {
-    /// How long a request waits for a ready replica
+    /// How long a request waits for a ready replica: a number with ms, s, m or h, as all times here
     #[arg(long, value_name = "TIME", default_value_t = Milliseconds(Limits::default().hold_ms), value_parser = time(LONGEST))]
     hold: Milliseconds,
     /// How many requests may wait for a replica at once
