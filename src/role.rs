@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod controller;
 mod gateway_args;
+#[cfg(unix)]
 mod handed_over;
 pub mod worker;
 

@@ -10,7 +10,6 @@ use gateway::Network;
 use gateway::listen::Listen;
 
 use super::gateway_args::GatewayArgs;
-use super::handed_over;
 use crate::log::{self, LogArgs};
 use crate::{duration, parent};
 
@@ -75,7 +74,11 @@ impl ControllerArgs {
 /// Runs until a signal.
 pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
     log::start(&args.log);
-    let inherited = handed_over::take()?;
+    #[cfg(unix)]
+    let inherited = super::handed_over::take()?;
+    // Elsewhere nobody hands sockets over.
+    #[cfg(not(unix))]
+    let inherited = vec![];
     if args.stop_with_parent {
         parent::stop_with_parent()?;
     }

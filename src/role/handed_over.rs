@@ -11,7 +11,6 @@ use gateway::inherited::Inherited;
 const SOCKETS_MAX: usize = 64;
 
 /// Takes over what was handed to this process. To be called before any thread is started: the variables that say so are taken away.
-#[cfg(unix)]
 pub fn take() -> anyhow::Result<Vec<Inherited>> {
     let names = names(std::process::id(), &|name| std::env::var_os(name))?;
     let mut sockets = listenfd::ListenFd::from_env();
@@ -21,12 +20,6 @@ pub fn take() -> anyhow::Result<Vec<Inherited>> {
         taken.push(Inherited::new(listener.ok_or_else(|| anyhow!("LISTEN_FDS hands over less than it says"))?, name)?);
     }
     Ok(taken)
-}
-
-/// Elsewhere nobody hands sockets over.
-#[cfg(not(unix))]
-pub fn take() -> anyhow::Result<Vec<Inherited>> {
-    Ok(vec![])
 }
 
 /// What the sockets that were handed over are called, as far as they are.
