@@ -22,6 +22,7 @@ mod logs;
 mod membership;
 mod namespaces;
 mod operator;
+mod planned_restart;
 mod process_trees;
 mod restarts;
 mod seven;

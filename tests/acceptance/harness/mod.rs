@@ -11,6 +11,7 @@ pub mod needs;
 pub mod ports;
 pub mod processes;
 pub mod program;
+pub mod socket_unit;
 pub mod status;
 pub mod wait;
 pub mod wire;
