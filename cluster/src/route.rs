@@ -52,8 +52,22 @@ pub struct AppRoutes {
     pub desired: u32,
     /// How long an idle connection to a replica is kept, in milliseconds.
     pub keepalive_idle_ms: u64,
+    /// What the replicas speak.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The replicas that may get requests, in the order of their ids.
     pub replicas: Vec<Route>,
+}
+
+/// What the replicas of an app speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 in the clear, from the first byte on (RFC 9113 section 3.3): so gRPC works.
+    H2c,
 }
 
 /// One replica that may get requests.

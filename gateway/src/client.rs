@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::clock::{Clock, NEVER};
@@ -29,6 +29,8 @@ enum Phase {
     Answer,
     /// It carries bytes of another protocol.
     Tunnel,
+    /// It speaks HTTP/2, and no stream is open.
+    Quiet,
     /// We have ended it; what the client still says is read and dropped.
     Linger,
 }
@@ -86,12 +88,31 @@ impl Client {
         })
     }
 
+    /// A stream of this connection, which is seen as a connection of its own: one that carries one request.
+    pub(crate) fn stream(&self) -> Rc<Self> {
+        Rc::new(Client {
+            peer: self.peer,
+            local_text: self.local_text.clone(),
+            forwarded_for: self.forwarded_for.clone(),
+            phase: Cell::new(Phase::Idle),
+            deadline: Cell::new(self.clock.after_ms(self.limits.head_ms)),
+            order: Cell::new(Order::Serve),
+            waker: RefCell::new(None),
+            is_http10: Cell::new(false),
+            is_cut_short: Cell::new(false),
+            is_from_api: Cell::new(false),
+            is_half_closed: Cell::new(false),
+            clock: Rc::clone(&self.clock),
+            limits: Rc::clone(&self.limits),
+        })
+    }
+
     fn enter(&self, phase: Phase) {
         let wait_ms = match phase {
             // Nobody can tell one who waits for an answer from one who left; the wait is long enough for the one and not for the other.
             Phase::Busy | Phase::Answer if self.is_half_closed.get() => Some(self.limits.half_closed_ms),
             Phase::Busy => None,
-            Phase::Idle => Some(self.limits.client_idle_ms),
+            Phase::Idle | Phase::Quiet => Some(self.limits.client_idle_ms),
             Phase::Head => Some(self.limits.head_ms),
             Phase::Answer if self.is_from_api.get() => Some(self.limits.tunnel_idle_ms),
             Phase::Body | Phase::Answer => Some(self.limits.body_idle_ms),
@@ -159,6 +180,16 @@ impl Client {
         self.is_cut_short.set(true);
     }
 
+    /// The connection speaks HTTP/2, and no stream is open.
+    pub(crate) fn await_streams(&self) {
+        self.enter(Phase::Quiet);
+    }
+
+    /// Streams are open; each has deadlines of its own.
+    pub(crate) fn carry_streams(&self) {
+        self.enter(Phase::Busy);
+    }
+
     /// What is left to do is to hear the client out.
     pub(crate) fn begin_linger(&self) {
         self.enter(Phase::Linger);
@@ -199,6 +230,11 @@ impl Client {
         }
     }
 
+    /// Wakes the connection's task.
+    pub(crate) fn wake(&self) {
+        self.tell(self.order.get());
+    }
+
     /// Ends a connection whose deadline has come.
     pub(crate) fn sweep(&self) {
         if self.clock.has_come(self.deadline.get()) && self.order.get() != Order::Cut {
@@ -225,27 +261,55 @@ impl Client {
     }
 }
 
+/// What carries the bytes of a client.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    /// A connection of its own.
+    Tcp(TcpStream),
+    /// A stream of an HTTP/2 connection, made one of HTTP/1.1.
+    Stream(DuplexStream),
+}
+
+impl From<TcpStream> for Carrier {
+    fn from(tcp: TcpStream) -> Self {
+        Carrier::Tcp(tcp)
+    }
+}
+
+impl From<DuplexStream> for Carrier {
+    fn from(stream: DuplexStream) -> Self {
+        Carrier::Stream(stream)
+    }
+}
+
 /// The bytes of a client connection, observed.
 #[derive(Debug)]
 pub(crate) struct ClientIo {
-    tcp: TcpStream,
+    carrier: Carrier,
     client: Rc<Client>,
 }
 
 impl ClientIo {
-    pub(crate) fn new(tcp: TcpStream, client: Rc<Client>) -> Self {
-        ClientIo { tcp, client }
+    pub(crate) fn new(carrier: Carrier, client: Rc<Client>) -> Self {
+        ClientIo { carrier, client }
+    }
+
+    /// It may speak HTTP/2.
+    pub(crate) fn is_tcp(&self) -> bool {
+        matches!(self.carrier, Carrier::Tcp(_))
     }
 }
 
 impl Drop for ClientIo {
     fn drop(&mut self) {
         let is_unfinished = self.client.is_cut_short.get() || self.client.phase.get() == Phase::Answer;
-        if is_unfinished && self.client.is_http10.get() {
+        if is_unfinished
+            && self.client.is_http10.get()
+            && let Carrier::Tcp(tcp) = &self.carrier
             // Where the end of the connection is the end of the answer, an orderly end would say that all is there.
-            if let Err(error) = self.tcp.set_zero_linger() {
-                tracing::debug!(%error, "a broken answer could not be reset");
-            }
+            && let Err(error) = tcp.set_zero_linger()
+        {
+            tracing::debug!(%error, "a broken answer could not be reset");
         }
     }
 }
@@ -253,7 +317,10 @@ impl Drop for ClientIo {
 impl AsyncRead for ClientIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        let polled = match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Carrier::Stream(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
         self.client.did_read(buf.filled().len() - before);
         polled
     }
@@ -261,7 +328,10 @@ impl AsyncRead for ClientIo {
 
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        let polled = match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Carrier::Stream(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
         if let Poll::Ready(Ok(count)) = polled {
             self.client.did_write(count);
         }
@@ -269,7 +339,10 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        let polled = match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Carrier::Stream(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
         if let Poll::Ready(Ok(count)) = polled {
             self.client.did_write(count);
         }
@@ -277,14 +350,23 @@ impl AsyncWrite for ClientIo {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        match &self.carrier {
+            Carrier::Tcp(tcp) => tcp.is_write_vectored(),
+            Carrier::Stream(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Carrier::Stream(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Carrier::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }

@@ -34,9 +34,9 @@ pub(crate) async fn run(client: ClientIo, client_first: Bytes, tunnel: Tunnel) {
 }
 
 /// Bytes that are read before those of `io`.
-struct Prefixed<T> {
-    first: Bytes,
-    io: T,
+pub(crate) struct Prefixed<T> {
+    pub(crate) first: Bytes,
+    pub(crate) io: T,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {

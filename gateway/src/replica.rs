@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::NodeId;
-use cluster::route::{Route, RouteKey, Target};
+use cluster::route::{Protocol, Route, RouteKey, Target};
 
 use crate::ack::ThreadAck;
+use crate::h2_out::Shared;
 use crate::link::Lease;
 
 /// The most idle connections to one replica that one thread keeps.
@@ -26,6 +27,9 @@ pub(crate) struct Replica {
     pub(crate) key: RouteKey,
     pub(crate) node: NodeId,
     pub(crate) target: Target,
+    pub(crate) protocol: Protocol,
+    /// Its connections of HTTP/2.
+    pub(crate) shared: Shared,
     keepalive_idle: Cell<Duration>,
     in_flight: Cell<u64>,
     is_retired: Cell<bool>,
@@ -41,11 +45,13 @@ struct Idle {
 }
 
 impl Replica {
-    pub(crate) fn new(route: &Route, ack: Arc<ThreadAck>) -> Rc<Self> {
+    pub(crate) fn new(route: &Route, protocol: Protocol, ack: Arc<ThreadAck>) -> Rc<Self> {
         Rc::new(Replica {
             key: route.key,
             node: route.node,
             target: route.target.clone(),
+            protocol,
+            shared: Shared::default(),
             keepalive_idle: Cell::new(Duration::ZERO),
             in_flight: Cell::new(0),
             is_retired: Cell::new(false),
@@ -65,6 +71,7 @@ impl Replica {
         self.is_retired.set(true);
         let idle = self.idle.take();
         drop(idle);
+        self.shared.leave();
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -108,7 +115,8 @@ impl Replica {
 
     /// Takes a connection back whose last answer was read to its end.
     pub(crate) fn give_back(&self, lease: Lease) {
-        if self.is_retired.get() {
+        // One of HTTP/2 is not the lease's to give back.
+        if self.is_retired.get() || self.protocol == Protocol::H2c {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -120,6 +128,7 @@ impl Replica {
 
     /// Closes connections that were idle for too long, or that the replica has ended.
     pub(crate) fn sweep(&self) {
+        self.shared.sweep(self.keepalive_idle.get());
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
             return;

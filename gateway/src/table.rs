@@ -52,8 +52,8 @@ impl Table {
             };
             for route in &routes.replicas {
                 let replica = match known.get(&route.key) {
-                    Some(replica) if replica.target == route.target => Rc::clone(replica),
-                    _ => Replica::new(route, Arc::clone(ack)),
+                    Some(replica) if replica.target == route.target && replica.protocol == routes.protocol => Rc::clone(replica),
+                    _ => Replica::new(route, routes.protocol, Arc::clone(ack)),
                 };
                 replica.enlist(Duration::from_millis(routes.keepalive_idle_ms));
                 if route.last_choice { &mut app.last_choice } else { &mut app.ready }.push(Rc::clone(&replica));
@@ -128,7 +128,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use cluster::id::{NodeId, ReplicaId};
-    use cluster::route::{AppRoutes, Route, Target};
+    use cluster::route::{AppRoutes, Protocol, Route, Target};
     use tokio::sync::Notify;
 
     use super::*;
@@ -139,7 +139,7 @@ mod tests {
 
     fn published(turns: &BTreeMap<AppName, Arc<AtomicUsize>>, replicas: &[(u128, bool)]) -> Published {
         let route = |&(n, last_choice): &(u128, bool)| Route { key: key(n), node: NodeId(1), target: Target::Loopback(1), last_choice };
-        let routes = AppRoutes { desired: 4, keepalive_idle_ms: 4_000, replicas: replicas.iter().map(route).collect() };
+        let routes = AppRoutes { desired: 4, keepalive_idle_ms: 4_000, protocol: Protocol::Http1, replicas: replicas.iter().map(route).collect() };
         let table = RoutingTable {
             version: 1,
             fallback: Some(AppName::builtin()),

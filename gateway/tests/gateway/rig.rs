@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cluster::app::AppName;
 use cluster::id::{NodeId, ReplicaId};
-use cluster::route::{AppRoutes, Route, RouteAck, RouteKey, RoutingTable, Target};
+use cluster::route::{AppRoutes, Protocol, Route, RouteAck, RouteKey, RoutingTable, Target};
 use gateway::{Config, Face, Gateway, Limits, listen};
 
 use crate::client::{Answer, Client, until};
@@ -53,7 +53,7 @@ impl Rig {
 
     pub fn table(&self, desired: u32, replicas: Vec<Route>) -> RoutingTable {
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
-        let routes = AppRoutes { desired, keepalive_idle_ms: 4_000, replicas };
+        let routes = AppRoutes { desired, keepalive_idle_ms: 4_000, protocol: Protocol::Http1, replicas };
         RoutingTable { epoch: 1, version, fallback: Some(AppName::builtin()), apps: BTreeMap::from([(AppName::builtin(), routes)]) }
     }
 
