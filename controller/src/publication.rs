@@ -115,7 +115,8 @@ mod tests {
             target: Target::Loopback(1),
             last_choice: false,
         };
-        let routes = AppRoutes { desired: 1, keepalive_idle_ms: 1, protocol: Protocol::default(), replicas: replicas.iter().map(route).collect() };
+        let routes =
+            AppRoutes { desired: 1, keepalive_idle_ms: 1, protocol: Protocol::default(), replicas: replicas.iter().map(route).collect() };
         RoutingTable { epoch: 1, version, fallback: None, apps: [(AppName::builtin(), routes)].into() }
     }
 

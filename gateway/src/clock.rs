@@ -30,6 +30,11 @@ impl Clock {
         self.tick_ms
     }
 
+    /// How many ticks have been counted.
+    pub(crate) fn tick(&self) -> u64 {
+        self.tick.get()
+    }
+
     /// Counts one tick.
     pub(crate) fn advance(&self) {
         self.tick.set(self.tick.get() + 1);

@@ -118,11 +118,17 @@ pub(crate) struct Sending {
     stream: SendStream<Bytes>,
     body: Body,
     pending: BytesMut,
+    sent: u64,
 }
 
 impl Sending {
     pub(crate) fn new(stream: SendStream<Bytes>, framing: Framing) -> Self {
-        Sending { stream, body: Body::new(framing), pending: BytesMut::new() }
+        Sending { stream, body: Body::new(framing), pending: BytesMut::new(), sent: 0 }
+    }
+
+    /// How many bytes have gone out.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Whether the peer has reset the stream, or its connection has ended. The task is woken when it does.
@@ -140,6 +146,7 @@ impl Sending {
                     room => room,
                 };
                 let part = self.pending.split_to(room.min(self.pending.len())).freeze();
+                self.sent += part.len() as u64;
                 let is_last = self.pending.is_empty() && self.body.has_ended() && self.trailers().is_empty();
                 self.stream.send_data(part, is_last)?;
                 if is_last {

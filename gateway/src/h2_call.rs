@@ -73,7 +73,7 @@ pub(crate) fn begin(core: &Rc<Core>, replica: RouteKey, place: Place) -> Lease {
                 poll_fn(|cx| call.poll(cx)).await
             }
             // It takes no more of them.
-            Err(_) => Err(Unanswered { is_processed: false, is_outlived: true }),
+            Err(_) => Err(Unanswered { is_processed: false, is_outlived: call.place.connection.was_in_use() }),
         };
         if let Err(unanswered) = outcome {
             tracing::debug!(?replica, ?unanswered, "no answer on a connection of HTTP/2");
@@ -222,7 +222,7 @@ impl Call {
         let is_refused = error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
         let is_unwritten = self.place.connection.written() == self.written;
         let is_processed = !(is_left_out || is_refused || is_unwritten);
-        Unanswered { is_processed, is_outlived: is_left_out || is_unwritten || (self.place.had_carried && !error.is_reset()) }
+        Unanswered { is_processed, is_outlived: self.place.connection.was_in_use() && !error.is_reset() }
     }
 
     fn begin_answer(&mut self, response: Response<RecvStream>) {

@@ -17,6 +17,7 @@ use crate::client::{Client, ClientIo, Order};
 use crate::core::Core;
 use crate::door::Face;
 use crate::h2_stream;
+use crate::h2_watch::Watch;
 use crate::pipe::Prefixed;
 
 /// How the client's first bytes begin, up to what looks like the end of a head.
@@ -37,6 +38,7 @@ pub(crate) fn is_preface(bytes: &[u8]) -> bool {
 pub(crate) async fn serve(core: &Rc<Core>, face: &Face, io: Prefixed<ClientIo>, client: Rc<Client>) {
     let limits = &core.limits;
     let head_bytes_max = u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX);
+    let is_flood: Rc<Cell<bool>> = Rc::default();
     let handshake = Builder::new()
         .max_concurrent_streams(limits.h2_streams_max)
         .max_header_list_size(head_bytes_max)
@@ -46,7 +48,7 @@ pub(crate) async fn serve(core: &Rc<Core>, face: &Face, io: Prefixed<ClientIo>, 
         .max_pending_accept_reset_streams(limits.h2_resets_max)
         .max_concurrent_reset_streams(limits.h2_resets_max)
         .max_local_error_reset_streams(Some(limits.h2_resets_max))
-        .handshake(io);
+        .handshake(Watch::new(io, Rc::clone(&core.clock), Rc::clone(&is_flood)));
     let connection = match handshake.await {
         Ok(connection) => connection,
         Err(error) => {
@@ -55,9 +57,10 @@ pub(crate) async fn serve(core: &Rc<Core>, face: &Face, io: Prefixed<ClientIo>, 
         }
     };
     client.await_streams();
-    let streams = Rc::new(Streams { client, open: Cell::new(0), resets_left: Cell::new(limits.h2_resets_max), resets_max: limits.h2_resets_max });
+    let streams =
+        Rc::new(Streams { client, open: Cell::new(0), resets_left: Cell::new(limits.h2_resets_max), resets_max: limits.h2_resets_max });
     let face = Rc::new(face.clone());
-    let mut serving = Serving { core, face, connection, streams, has_said_goodbye: false, is_sent_away: false };
+    let mut serving = Serving { core, face, connection, streams, is_flood, has_said_goodbye: false, is_sent_away: false };
     poll_fn(|cx| serving.poll(cx)).await;
 }
 
@@ -131,8 +134,9 @@ impl Streams {
 struct Serving<'a> {
     core: &'a Rc<Core>,
     face: Rc<Face>,
-    connection: Connection<Prefixed<ClientIo>, Bytes>,
+    connection: Connection<Watch<Prefixed<ClientIo>>, Bytes>,
     streams: Rc<Streams>,
+    is_flood: Rc<Cell<bool>>,
     has_said_goodbye: bool,
     is_sent_away: bool,
 }
@@ -148,9 +152,9 @@ impl Serving<'_> {
                     self.streams.rest();
                 }
             }
-            if self.streams.resets_left.get() == 0 && !self.is_sent_away {
+            if (self.streams.resets_left.get() == 0 || self.is_flood.get()) && !self.is_sent_away {
                 self.is_sent_away = true;
-                tracing::debug!(%peer, "a client resets too many streams: sending it away");
+                tracing::debug!(%peer, "a client resets too many streams, or sends frames for nothing: sending it away");
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 self.streams.client.begin_linger();
             }

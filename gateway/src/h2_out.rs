@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use crate::connect::{self, Error};
@@ -32,6 +32,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const SEND_BYTES_MAX: usize = 64 * 1024;
 /// An idle connection that was in use so recently is not asked whether it has ended.
 const UNSUSPECTED_IDLE: Duration = Duration::from_millis(100);
+/// How much of a frame says what it is.
+const GREETING_BYTES: usize = 4;
 /// How long a connection that carries nothing more may take to say goodbye.
 const GOODBYE_MS: u64 = 1_000;
 
@@ -52,7 +54,8 @@ pub(crate) struct Connection {
     link: Rc<Link>,
     active: Cell<usize>,
     idle_since: Cell<Instant>,
-    has_carried: Cell<bool>,
+    /// How many requests it was given in all.
+    taken: Cell<u64>,
     /// It gets no more requests.
     is_leaving: Cell<bool>,
 }
@@ -61,14 +64,13 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) connection: Rc<Connection>,
-    /// It is not the first on its connection.
-    pub(crate) had_carried: bool,
 }
 
 impl Place {
     fn take(connection: &Rc<Connection>) -> Self {
         connection.active.set(connection.active.get() + 1);
-        Place { connection: Rc::clone(connection), had_carried: connection.has_carried.replace(true) }
+        connection.taken.set(connection.taken.get() + 1);
+        Place { connection: Rc::clone(connection) }
     }
 }
 
@@ -88,6 +90,11 @@ impl Connection {
     /// How many bytes were written to it.
     pub(crate) fn written(&self) -> u64 {
         self.io.0.written.get()
+    }
+
+    /// It was given more than one request: so it is no connection that fails from its beginning.
+    pub(crate) fn was_in_use(&self) -> bool {
+        self.taken.get() > 1
     }
 
     /// It takes requests, as far as is known.
@@ -179,7 +186,7 @@ fn begin(core: &Rc<Core>, replica: &Replica) -> Option<Lease> {
 async fn dial(core: &Rc<Core>, replica: &Replica) -> Result<Rc<Connection>, Error> {
     let no_http2 = |reason: String| Error::NoHttp2 { replica: replica.key.replica, reason };
     let stream = connect::reach(core, replica).await?;
-    let io = Io(Rc::new(Observed { stream: RefCell::new(stream), written: Cell::new(0) }));
+    let io = Io(Rc::new(Observed { stream: RefCell::new(stream), written: Cell::new(0), read: Cell::default(), greeted: Notify::new() }));
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -193,7 +200,7 @@ async fn dial(core: &Rc<Core>, replica: &Replica) -> Result<Rc<Connection>, Erro
         .map_err(|_| no_http2(format!("no answer within {} ms", core.limits.connect_ms)))?
         .map_err(|error| no_http2(error.to_string()))?;
     let (link, entry) = Link::enter(core, Some(replica.key));
-    let served = Rc::clone(&link);
+    let (served, observed) = (Rc::clone(&link), io.clone());
     core.tasks.spawn_local(async move {
         let _entry = entry;
         let mut running = pin!(poll_fn(|cx| Pin::new(&mut running).poll(cx)));
@@ -201,14 +208,21 @@ async fn dial(core: &Rc<Core>, replica: &Replica) -> Result<Rc<Connection>, Erro
         if let Err(error) = ended {
             tracing::debug!(replica = ?served.replica(), %error, "a connection of HTTP/2 failed");
         }
+        observed.0.greeted.notify_one();
     });
+    // RFC 9113 section 3.4: with its SETTINGS the worker says that it speaks HTTP/2 at all, and how many streams it takes.
+    let is_greeted = timeout(within, io.0.greeted.notified()).await.is_ok();
+    if !is_greeted || !io.0.is_greeting() {
+        link.cut();
+        return Err(no_http2("it does not begin with SETTINGS as HTTP/2 does".to_owned()));
+    }
     Ok(Rc::new(Connection {
         requests: RefCell::new(requests),
         io,
         link,
         active: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
-        has_carried: Cell::new(false),
+        taken: Cell::new(0),
         is_leaving: Cell::new(false),
     }))
 }
@@ -221,6 +235,29 @@ struct Io(Rc<Observed>);
 struct Observed {
     stream: RefCell<Stream>,
     written: Cell<u64>,
+    /// What came first, and how much of it there is.
+    read: Cell<([u8; GREETING_BYTES], usize)>,
+    /// Notified when the first bytes have come, or none will.
+    greeted: Notify,
+}
+
+impl Observed {
+    fn look(&self, bytes: &[u8]) {
+        let (mut first, had) = self.read.get();
+        let count = (GREETING_BYTES - had).min(bytes.len());
+        if count > 0 {
+            first[had..had + count].copy_from_slice(&bytes[..count]);
+            self.read.set((first, had + count));
+            if had + count == GREETING_BYTES {
+                self.greeted.notify_one();
+            }
+        }
+    }
+
+    /// The first bytes are those of SETTINGS (RFC 9113 sections 4.1 and 6.5).
+    fn is_greeting(&self) -> bool {
+        matches!(self.read.get(), ([0, _, _, 4], GREETING_BYTES))
+    }
 }
 
 impl Io {
@@ -234,7 +271,10 @@ impl Io {
 
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut *self.0.stream.borrow_mut()).poll_read(cx, buf);
+        self.0.look(&buf.filled()[before..]);
+        polled
     }
 }
 

@@ -64,6 +64,7 @@ pub(crate) async fn run(
         async move { downstream::serve(&core, &face, theirs, client).await }
     });
     let mut has_ended = false;
+    let mut sent = 0;
     let mut end = None;
     let outcome = poll_fn(|cx| {
         // The second look is at what the first has led to.
@@ -77,7 +78,23 @@ pub(crate) async fn run(
                 end = Some(worked);
                 bridge = None;
             }
-            has_ended = has_ended || inner.as_mut().poll(cx).is_ready();
+            if !has_ended && inner.as_mut().poll(cx).is_ready() {
+                has_ended = true;
+                client.begin_answer();
+            }
+            // What is left of an answer is bound to go on, though nobody writes it any more.
+            if let Some(working) = &mut bridge
+                && has_ended
+            {
+                if working.sent() != sent {
+                    sent = working.sent();
+                    client.got_answer();
+                }
+                if client.order(cx) == Order::Cut {
+                    working.respond.send_reset(Reason::INTERNAL_ERROR);
+                    (bridge, end) = (None, Some(End::Cut));
+                }
+            }
             if let (None, Some(end), true) = (&bridge, end, has_ended) {
                 return Poll::Ready(end);
             }
@@ -103,6 +120,11 @@ struct Bridge {
 }
 
 impl Bridge {
+    /// How much of the answer's body has gone out.
+    fn sent(&self) -> u64 {
+        self.answer.as_ref().map_or(0, Sending::sent)
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if let Some(request) = &mut self.request
             && let Poll::Ready(sent) = request.poll(&mut self.inner, cx)

@@ -34,6 +34,7 @@ mod h2_fields;
 mod h2_in;
 mod h2_out;
 mod h2_stream;
+mod h2_watch;
 mod head;
 mod hold;
 mod inbox;

@@ -139,7 +139,8 @@ mod tests {
 
     fn published(turns: &BTreeMap<AppName, Arc<AtomicUsize>>, replicas: &[(u128, bool)]) -> Published {
         let route = |&(n, last_choice): &(u128, bool)| Route { key: key(n), node: NodeId(1), target: Target::Loopback(1), last_choice };
-        let routes = AppRoutes { desired: 4, keepalive_idle_ms: 4_000, protocol: Protocol::Http1, replicas: replicas.iter().map(route).collect() };
+        let routes =
+            AppRoutes { desired: 4, keepalive_idle_ms: 4_000, protocol: Protocol::Http1, replicas: replicas.iter().map(route).collect() };
         let table = RoutingTable {
             version: 1,
             fallback: Some(AppName::builtin()),

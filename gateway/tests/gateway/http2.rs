@@ -18,7 +18,7 @@ fn rig(upstream: &Upstream) -> Rig {
 /// Reads a chunked body with its trailers, as it was sent.
 fn chunked(conn: &mut Conn) -> Option<String> {
     let mut text = String::new();
-    while !text.ends_with("0\r\n\r\n") && !(text.contains("0\r\n") && text.ends_with("\r\n\r\n")) {
+    while !(text.contains("0\r\n") && text.ends_with("\r\n\r\n")) {
         text.push(char::from(conn.body(1)?[0]));
     }
     Some(text)
@@ -29,7 +29,9 @@ fn prior_knowledge_is_enough_and_the_worker_sees_a_request_of_http11() {
     // RFC 9113 section 3.3.
     let upstream = Upstream::start(|mut conn| {
         while conn.head().is_some() {
-            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nKeep-Alive: timeout=5\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-End: 2\r\n\r\nhello");
+            conn.write(
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nKeep-Alive: timeout=5\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-End: 2\r\n\r\nhello",
+            );
         }
     });
     let rig = rig(&upstream);
@@ -62,7 +64,12 @@ fn crumbs_of_a_cookie_are_joined_and_the_authority_counts_over_host() {
     run(async {
         let client = Http2::connect(rig.addr).await;
         let mut asked = request("GET", "/");
-        asked.headers_mut().extend(fields(&[("cookie", "a=1"), ("host", "other.test"), ("te", "trailers"), ("x-forwarded-for", "6.6.6.6")]));
+        asked.headers_mut().extend(fields(&[
+            ("cookie", "a=1"),
+            ("host", "other.test"),
+            ("te", "trailers"),
+            ("x-forwarded-for", "6.6.6.6"),
+        ]));
         asked.headers_mut().append("cookie", HeaderValue::from_static("b=2"));
         asked.headers_mut().append("cookie", HeaderValue::from_static("c=3"));
         assert_eq!(client.ask(asked).await.unwrap().status, 200);
@@ -101,7 +108,9 @@ fn a_body_of_unknown_length_goes_on_in_chunks_with_its_trailers() {
     let upstream = Upstream::start(move |mut conn| {
         while conn.head().is_some() {
             bodies.send(chunked(&mut conn).unwrap()).unwrap();
-            conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 5\r\n\r\n");
+            conn.write(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 5\r\n\r\n",
+            );
         }
     });
     let rig = rig(&upstream);

@@ -78,7 +78,7 @@ pub async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, is_last: bool
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let room = match stream.capacity() {
-            0 => std::future::poll_fn(|cx| stream.poll_capacity(cx)).await.unwrap()?,
+            0 => std::future::poll_fn(|cx| stream.poll_capacity(cx)).await.ok_or(Reason::STREAM_CLOSED)??,
             room => room,
         };
         let part = data.split_to(room.min(data.len()));
@@ -124,12 +124,6 @@ impl Http2 {
         let (response, mut stream) = self.begin(request, false).await;
         send(&mut stream, Bytes::copy_from_slice(body), true).await?;
         whole(response.await?).await
-    }
-
-    /// How the connection ends.
-    pub async fn ended(self) -> Result<(), h2::Error> {
-        drop(self.requests);
-        self.connection.await.unwrap()
     }
 
     /// Waits until the peer has ended the connection, and says why.
