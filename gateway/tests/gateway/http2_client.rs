@@ -93,7 +93,8 @@ pub async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, is_last: bool
 
 impl Http2 {
     pub async fn connect(addr: SocketAddr) -> Self {
-        Self::with(addr, &Builder::new()).await
+        // What it may open before it knows the gateway's limit.
+        Self::with(addr, Builder::new().initial_max_send_streams(100)).await
     }
 
     pub async fn with(addr: SocketAddr, builder: &Builder) -> Self {
@@ -122,7 +123,8 @@ impl Http2 {
     /// A request with a body.
     pub async fn tell(&self, request: Request<()>, body: &[u8]) -> Result<Whole, h2::Error> {
         let (response, mut stream) = self.begin(request, false).await;
-        send(&mut stream, Bytes::copy_from_slice(body), true).await?;
+        // RFC 9113 section 8.1: an answer may come before all of the request was sent, and ends it.
+        let _ = send(&mut stream, Bytes::copy_from_slice(body), true).await;
         whole(response.await?).await
     }
 
