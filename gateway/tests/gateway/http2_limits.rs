@@ -215,6 +215,74 @@ fn a_head_that_is_too_large_is_refused() {
     is_well(&rig);
 }
 
+/// A field that is not in HPACK's tables.
+fn literal(name: &str, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).unwrap();
+    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
+}
+
+#[test]
+fn heads_that_are_malformed_or_mean_another_thing_in_http11_reach_no_worker() {
+    let (upstream, rig) = rig();
+    let pseudo = |method: &str, path: &str| {
+        [literal(":method", method), literal(":scheme", "http"), literal(":path", path), literal(":authority", "a")].concat()
+    };
+    let with = |name: &str, value: &str| [pseudo("GET", "/"), literal(name, value)].concat();
+    for head in [
+        // RFC 9113 section 8.3.1: a whole URL would name another host.
+        pseudo("GET", "http://other/"),
+        pseudo("GET", "nowhere"),
+        pseudo("GET", ""),
+        pseudo("GET", "*"),
+        pseudo("GE T", "/"),
+        pseudo("GET", "/ HTTP/1.1\r\nx: y"),
+        [pseudo("GET", "/"), literal(":path", "/b")].concat(),
+        // RFC 8441 is not offered.
+        [pseudo("CONNECT", "/"), literal(":protocol", "websocket")].concat(),
+        // RFC 9113 sections 8.2.1 and 8.2.2.
+        with("connection", "close"),
+        with("transfer-encoding", "chunked"),
+        with("upgrade", "websocket"),
+        with("te", "gzip"),
+        with("X-Upper", "1"),
+        with("x y", "1"),
+        with("x:", "1"),
+        with("x", "1\r\nx-smuggled: 1"),
+        with("x", "1\0"),
+        // A length that is said twice, and one that is not kept (section 8.1.1).
+        [with("content-length", "0"), literal("content-length", "0")].concat(),
+        with("content-length", "5"),
+        [literal(":method", "GET"), literal(":scheme", "http"), literal(":path", "/")].concat(),
+        [with("host", "b"), literal(":authority", "c")].concat(),
+    ] {
+        let mut client = raw(&rig);
+        client.send(frame(HEADERS, 5, 1, &head));
+        let shown = String::from_utf8_lossy(&head).into_owned();
+        loop {
+            let mut head = [0; 9];
+            if client.tcp.read_exact(&mut head).is_err() {
+                break;
+            }
+            let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            client.tcp.read_exact(&mut payload).unwrap();
+            match head[3] {
+                RST_STREAM | GOAWAY => break,
+                // By its index in the static table: 400; or in letters.
+                HEADERS => {
+                    assert!(
+                        payload[0] == 0x8c || payload.windows(3).any(|bytes| bytes == b"400") || payload[0] == 0x48,
+                        "{shown:?}: {payload:?}"
+                    );
+                    break;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(upstream.requests(), 0, "{shown:?}");
+    }
+    is_well(&rig);
+}
+
 #[test]
 fn a_preface_may_come_in_pieces_but_has_to_come() {
     let (_upstream, rig) = rig_with(Limits { head_ms: 200, ..Limits::default() });
