@@ -119,11 +119,35 @@ pub(crate) struct Sending {
     body: Body,
     pending: BytesMut,
     sent: u64,
+    /// Nothing more is to be taken after the next read, or now.
+    hold: Hold,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    No,
+    Soon,
+    Now,
 }
 
 impl Sending {
     pub(crate) fn new(stream: SendStream<Bytes>, framing: Framing) -> Self {
-        Sending { stream, body: Body::new(framing), pending: BytesMut::new(), sent: 0 }
+        Sending { stream, body: Body::new(framing), pending: BytesMut::new(), sent: 0, hold: Hold::No }
+    }
+
+    /// Reads once more at most, and not at all where something was read before.
+    pub(crate) fn hold(&mut self, has_read: bool) {
+        self.hold = if has_read { Hold::Now } else { Hold::Soon };
+    }
+
+    /// Reads on.
+    pub(crate) fn go_on(&mut self) {
+        self.hold = Hold::No;
+    }
+
+    /// It may read no more.
+    pub(crate) fn is_held(&self) -> bool {
+        self.hold == Hold::Now
     }
 
     /// How many bytes have gone out.
@@ -167,7 +191,11 @@ impl Sending {
             if !self.pending.is_empty() || self.body.has_ended() {
                 continue;
             }
+            if self.is_held() {
+                return Poll::Pending;
+            }
             match ready!(input.poll_fill(from, cx)) {
+                Ok(1..) if self.hold == Hold::Soon => self.hold = Hold::Now,
                 Ok(1..) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => return Poll::Ready(Err(Broken::Inner)),

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::answer::write_status_line;
 use crate::body::Coding;
-use crate::buffer::Input;
+use crate::buffer::{BUFFER_BYTES, Input};
 use crate::core::Core;
 use crate::fields::{self, Kind};
 use crate::framing::Framing;
@@ -31,11 +31,15 @@ use crate::h2_fields::{self, Untranslatable};
 use crate::h2_out::Place;
 use crate::head::{self, Found};
 use crate::link::Lease;
+use crate::outbound::KEPT_BYTES_MAX;
 use crate::problem::{Manner, Problem};
 use crate::stream::Stream;
 
-/// How many bytes are under way in each direction.
-const BYTES_MAX: usize = 64 * 1024;
+/// How many bytes are under way in each direction. Before it is proven that the worker has taken a request in, no more of its body is sent
+/// than one read brings. With what is under way behind that, it is less than what is kept of a body ([`KEPT_BYTES_MAX`]) before more of it
+/// is taken from the client.
+const BYTES_MAX: usize = 16 * 1024;
+const _: () = assert!(2 * BYTES_MAX + BUFFER_BYTES <= KEPT_BYTES_MAX);
 
 /// Begins a request on a connection. What is written to the lease becomes its stream.
 pub(crate) fn begin(core: &Rc<Core>, replica: RouteKey, place: Place) -> Lease {
@@ -58,6 +62,7 @@ pub(crate) fn begin(core: &Rc<Core>, replica: RouteKey, place: Place) -> Lease {
             gone,
             is_head: asked.request.method() == Method::HEAD,
             written: place.connection.written(),
+            turn: place.connection.proof.turn(),
             place,
             out: Vec::new(),
             out_written: 0,
@@ -69,7 +74,11 @@ pub(crate) fn begin(core: &Rc<Core>, replica: RouteKey, place: Place) -> Lease {
         let outcome = match sent {
             Ok((response, stream)) => {
                 call.response = Some(response);
-                call.request = Some(Sending::new(stream, asked.framing)).filter(|_| asked.framing != Framing::Length(0));
+                if asked.framing != Framing::Length(0) {
+                    let mut request = Sending::new(stream, asked.framing);
+                    request.hold(!call.input.is_empty());
+                    call.request = Some(request);
+                }
                 poll_fn(|cx| call.poll(cx)).await
             }
             // It takes no more of them.
@@ -167,6 +176,8 @@ struct Call {
     place: Place,
     /// How much had been written to the connection before this request.
     written: u64,
+    /// When it was sent, as the connection counts.
+    turn: u64,
     /// Interim answers on their way, and how much of them was written.
     out: Vec<u8>,
     out_written: usize,
@@ -182,9 +193,10 @@ impl Call {
         if Pin::new(&mut self.gone).poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if let Some(request) = &mut self.request {
+        while let Some(request) = &mut self.request {
             match request.poll(&mut self.inner, &mut self.input, cx) {
-                Poll::Pending => {}
+                Poll::Pending if request.is_held() && self.place.connection.proof.poll(self.turn, cx).is_ready() => request.go_on(),
+                Poll::Pending => break,
                 // The replica takes no more of it: the answer says why.
                 Poll::Ready(Ok(()) | Err(Broken::Stream(_) | Broken::Ended)) => self.request = None,
                 // It broke off: what the replica has of it must not look whole.

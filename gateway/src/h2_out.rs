@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::connect::{self, Error};
 use crate::core::Core;
 use crate::h2_call;
+use crate::h2_proof::Proof;
 use crate::link::{Lease, Link};
 use crate::replica::Replica;
 use crate::stream::Stream;
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) requests: RefCell<SendRequest<Bytes>>,
+    pub(crate) proof: Rc<Proof>,
     io: Io,
     link: Rc<Link>,
     active: Cell<usize>,
@@ -186,7 +188,13 @@ fn begin(core: &Rc<Core>, replica: &Replica) -> Option<Lease> {
 async fn dial(core: &Rc<Core>, replica: &Replica) -> Result<Rc<Connection>, Error> {
     let no_http2 = |reason: String| Error::NoHttp2 { replica: replica.key.replica, reason };
     let stream = connect::reach(core, replica).await?;
-    let io = Io(Rc::new(Observed { stream: RefCell::new(stream), written: Cell::new(0), read: Cell::default(), greeted: Notify::new() }));
+    let io = Io(Rc::new(Observed {
+        stream: RefCell::new(stream),
+        written: Cell::new(0),
+        is_full: Cell::new(false),
+        read: Cell::default(),
+        greeted: Notify::new(),
+    }));
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -200,11 +208,21 @@ async fn dial(core: &Rc<Core>, replica: &Replica) -> Result<Rc<Connection>, Erro
         .map_err(|_| no_http2(format!("no answer within {} ms", core.limits.connect_ms)))?
         .map_err(|error| no_http2(error.to_string()))?;
     let (link, entry) = Link::enter(core, Some(replica.key));
-    let (served, observed) = (Rc::clone(&link), io.clone());
+    // Whoever waits for it may be gone before it has come.
+    link.cut_after_ms(core.limits.connect_ms);
+    let proof = Rc::new(Proof::new(running.ping_pong()));
+    let (served, observed, proving) = (Rc::clone(&link), io.clone(), Rc::clone(&proof));
     core.tasks.spawn_local(async move {
         let _entry = entry;
-        let mut running = pin!(poll_fn(|cx| Pin::new(&mut running).poll(cx)));
-        let ended = poll_fn(|cx| if served.is_cut(cx) { Poll::Ready(Ok(())) } else { running.as_mut().poll(cx) }).await;
+        let ended = poll_fn(|cx| {
+            if served.is_cut(cx) {
+                return Poll::Ready(Ok(()));
+            }
+            let polled = Pin::new(&mut running).poll(cx);
+            proving.end_turn(!observed.0.is_full.get(), cx);
+            polled
+        });
+        let ended = ended.await;
         if let Err(error) = ended {
             tracing::debug!(replica = ?served.replica(), %error, "a connection of HTTP/2 failed");
         }
@@ -216,8 +234,10 @@ async fn dial(core: &Rc<Core>, replica: &Replica) -> Result<Rc<Connection>, Erro
         link.cut();
         return Err(no_http2("it does not begin with SETTINGS as HTTP/2 does".to_owned()));
     }
+    link.end_wait();
     Ok(Rc::new(Connection {
         requests: RefCell::new(requests),
+        proof,
         io,
         link,
         active: Cell::new(0),
@@ -235,6 +255,8 @@ struct Io(Rc<Observed>);
 struct Observed {
     stream: RefCell<Stream>,
     written: Cell<u64>,
+    /// It took no more of what was to be written.
+    is_full: Cell<bool>,
     /// What came first, and how much of it there is.
     read: Cell<([u8; GREETING_BYTES], usize)>,
     /// Notified when the first bytes have come, or none will.
@@ -265,6 +287,7 @@ impl Io {
         if let Poll::Ready(Ok(count)) = written {
             self.0.written.set(self.0.written.get() + count as u64);
         }
+        self.0.is_full.set(written.is_pending());
         written
     }
 }

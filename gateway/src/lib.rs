@@ -36,6 +36,7 @@ mod h2_call;
 mod h2_fields;
 mod h2_in;
 mod h2_out;
+mod h2_proof;
 mod h2_stream;
 mod h2_watch;
 mod head;

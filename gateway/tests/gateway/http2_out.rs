@@ -230,6 +230,30 @@ fn what_a_worker_did_not_take_is_sent_elsewhere_and_what_it_may_have_taken_is_no
 }
 
 #[test]
+fn a_large_body_is_not_lost_with_a_connection_that_leaves_it_out() {
+    use std::io::Read;
+    // It says its goodbye when it has read for a while, and never answers a PING.
+    let bad = Upstream::start(|mut conn| {
+        conn.write([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        conn.tcp.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut buffer = [0; 4_096];
+        while let Ok(1..) = conn.tcp.read(&mut buffer) {}
+        conn.write([0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        conn.end();
+    });
+    let good = Worker::answering(|request, respond| async move {
+        let body = whole(Response::new(request.into_body())).await.unwrap();
+        answer(respond, if body.body == vec![b'x'; 1_000_000] { "whole" } else { "not whole" }).await;
+    });
+    let rig = Rig::new(1);
+    publish(&rig, vec![route(1, Target::Loopback(bad.addr.port())), good.route(2)]);
+    for _ in 0..4 {
+        assert_eq!(rig.client().post("/", &"x".repeat(1_000_000)).body, "whole");
+    }
+    assert!(bad.connections() > 0);
+}
+
+#[test]
 fn a_worker_that_cannot_be_reached_is_passed_over() {
     let (_socket, port) = refusing();
     let good = Worker::named("good");
