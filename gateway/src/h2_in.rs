@@ -29,6 +29,11 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// How much of an answer waits in a stream for its turn to be written.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 
+/// How many times [`Limits::h2_resets_max`](crate::Limits::h2_resets_max) of the streams that we have reset are remembered: what is still
+/// under way for one that is forgotten is a fault of the client's to the h2 crate, which bears only so many in all the time of a connection. An
+/// answer before the end of its request is such a reset, and no fault.
+const REMEMBERED_FACTOR: usize = 10;
+
 /// Whether a client that begins so speaks HTTP/2; the h2 crate reads the rest of its preface.
 pub(crate) fn is_preface(bytes: &[u8]) -> bool {
     bytes.starts_with(PREFACE)
@@ -46,8 +51,8 @@ pub(crate) async fn serve(core: &Rc<Core>, face: &Face, io: Prefixed<ClientIo>, 
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BYTES_MAX)
         .max_pending_accept_reset_streams(limits.h2_resets_max)
-        .max_concurrent_reset_streams(limits.h2_resets_max)
-        .max_local_error_reset_streams(Some(limits.h2_resets_max))
+        .max_concurrent_reset_streams(limits.h2_resets_max.saturating_mul(REMEMBERED_FACTOR))
+        .max_local_error_reset_streams(Some(limits.h2_resets_max.saturating_mul(REMEMBERED_FACTOR)))
         .handshake(Watch::new(io, Rc::clone(&core.clock), Rc::clone(&is_flood)));
     let connection = match handshake.await {
         Ok(connection) => connection,

@@ -26,9 +26,10 @@ use crate::stream::Stream;
 
 /// The most connections to one replica that one thread opens; with all of them full, requests wait within one.
 const CONNECTIONS_MAX: usize = 16;
-/// How much of one answer is taken before it went on, and of all answers of a connection.
+/// How much of one answer is taken before it went on.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// All answers together are not bounded again: clients that read slowly would hold up those of others on the same connection.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// How much of a request waits in a stream for its turn to be written.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 /// An idle connection that was in use so recently is not asked whether it has ended.

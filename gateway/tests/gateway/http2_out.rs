@@ -316,6 +316,42 @@ fn more_connections_are_opened_when_the_worker_limits_its_streams() {
 }
 
 #[test]
+fn clients_that_do_not_read_hold_up_nobody_else_on_the_connection() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let worker = Worker::answering(move |request, mut respond| {
+        let counted = Arc::clone(&counted);
+        async move {
+            if request.uri().path() != "/endless" {
+                return answer(respond, "quick").await;
+            }
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            while send(&mut stream, Bytes::from(vec![b'x'; 16 * 1024]), false).await.is_ok() {
+                counted.fetch_add(16 * 1024, Ordering::SeqCst);
+            }
+        }
+    });
+    let rig = rig(&worker);
+    let idle: Vec<Client> = (0..50)
+        .map(|_| {
+            let mut client = Client::narrow(rig.addr);
+            client.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
+            client
+        })
+        .collect();
+    until("all are answered", || worker.requests.count() == 50);
+    let mut before = 0;
+    until("nothing moves any more", || {
+        // So long without a byte is a stand-still; there is nothing else to see it by.
+        std::thread::sleep(Duration::from_millis(200));
+        std::mem::replace(&mut before, sent.load(Ordering::SeqCst)) == before
+    });
+    assert_eq!(rig.get("/").body, "quick");
+    assert_eq!(worker.connections(), 1);
+    drop(idle);
+}
+
+#[test]
 fn idle_connections_and_those_of_replicas_that_left_end() {
     let (ended, endings) = mpsc::channel();
     let ended = Mutex::new(ended);
