@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::clock::{Clock, Date, NEVER};
@@ -33,6 +33,8 @@ enum Phase {
     Answer,
     /// It carries bytes of another protocol.
     Tunnel,
+    /// It speaks HTTP/2, and no stream is open.
+    Quiet,
     /// We have ended it; what the client still says is read and dropped.
     Linger,
 }
@@ -53,9 +55,9 @@ pub(crate) enum Order {
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// The address that it came to.
-    pub(crate) local_text: String,
+    pub(crate) local_text: Rc<str>,
     /// What replicas are told of it.
-    pub(crate) origin: Origin,
+    pub(crate) origin: Rc<Origin>,
     phase: Cell<Phase>,
     deadline: Cell<u64>,
     /// The tick at which it was in use last.
@@ -78,14 +80,24 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(core: &Core, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
+    pub(crate) fn new(core: &Core, peer: SocketAddr, local_text: Rc<str>) -> Rc<Self> {
+        let origin = Rc::new(Origin::new(peer.ip(), core.peers.is_trusted(peer.ip())));
+        Self::begin(peer, local_text, origin, core.limits.client_idle_ms, &core.clock, &core.limits)
+    }
+
+    /// A stream of this connection, which is seen as a connection of its own: one that carries one request.
+    pub(crate) fn stream(&self) -> Rc<Self> {
+        Self::begin(self.peer, Rc::clone(&self.local_text), Rc::clone(&self.origin), self.limits.head_ms, &self.clock, &self.limits)
+    }
+
+    fn begin(peer: SocketAddr, local_text: Rc<str>, origin: Rc<Origin>, within_ms: u64, clock: &Rc<Clock>, limits: &Rc<Limits>) -> Rc<Self> {
         Rc::new(Client {
             peer,
-            local_text: local.to_string(),
-            origin: Origin::new(peer.ip(), core.peers.is_trusted(peer.ip())),
+            local_text,
+            origin,
             phase: Cell::new(Phase::Idle),
-            deadline: Cell::new(core.clock.after_ms(core.limits.client_idle_ms)),
-            idle_since: Cell::new(core.clock.tick()),
+            deadline: Cell::new(clock.after_ms(within_ms)),
+            idle_since: Cell::new(clock.tick()),
             order: Cell::new(Order::Serve),
             waker: RefCell::new(None),
             written: Cell::new(0),
@@ -94,8 +106,8 @@ impl Client {
             is_late: Cell::new(false),
             is_from_api: Cell::new(false),
             is_half_closed: Cell::new(false),
-            clock: Rc::clone(&core.clock),
-            limits: Rc::clone(&core.limits),
+            clock: Rc::clone(clock),
+            limits: Rc::clone(limits),
         })
     }
 
@@ -105,7 +117,7 @@ impl Client {
             Phase::Busy | Phase::Answer if self.is_half_closed.get() => Some(self.limits.half_closed_ms),
             Phase::Busy => None,
             Phase::Idle if self.order.get() != Order::Serve => Some(LAST_REST_MS),
-            Phase::Idle => Some(self.limits.client_idle_ms),
+            Phase::Idle | Phase::Quiet => Some(self.limits.client_idle_ms),
             Phase::Head => Some(self.limits.head_ms),
             Phase::Answer if self.is_from_api.get() => Some(self.limits.tunnel_idle_ms),
             Phase::Body | Phase::Answer => Some(self.limits.body_idle_ms),
@@ -182,6 +194,16 @@ impl Client {
         self.is_cut_short.set(true);
     }
 
+    /// The connection speaks HTTP/2, and no stream is open.
+    pub(crate) fn await_streams(&self) {
+        self.enter(Phase::Quiet);
+    }
+
+    /// Streams are open; each has deadlines of its own.
+    pub(crate) fn carry_streams(&self) {
+        self.enter(Phase::Busy);
+    }
+
     /// What is left to do is to hear the client out.
     pub(crate) fn begin_linger(&self) {
         self.enter(Phase::Linger);
@@ -223,7 +245,8 @@ impl Client {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Wakes the connection's task.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -279,27 +302,55 @@ impl Client {
     }
 }
 
+/// What carries the bytes of a client.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    /// A connection of its own.
+    Tcp(TcpStream),
+    /// A stream of an HTTP/2 connection, made one of HTTP/1.1.
+    Stream(DuplexStream),
+}
+
+impl From<TcpStream> for Carrier {
+    fn from(tcp: TcpStream) -> Self {
+        Carrier::Tcp(tcp)
+    }
+}
+
+impl From<DuplexStream> for Carrier {
+    fn from(stream: DuplexStream) -> Self {
+        Carrier::Stream(stream)
+    }
+}
+
 /// The bytes of a client connection, observed.
 #[derive(Debug)]
 pub(crate) struct ClientIo {
-    tcp: TcpStream,
+    carrier: Carrier,
     client: Rc<Client>,
 }
 
 impl ClientIo {
-    pub(crate) fn new(tcp: TcpStream, client: Rc<Client>) -> Self {
-        ClientIo { tcp, client }
+    pub(crate) fn new(carrier: Carrier, client: Rc<Client>) -> Self {
+        ClientIo { carrier, client }
+    }
+
+    /// It may speak HTTP/2.
+    pub(crate) fn is_tcp(&self) -> bool {
+        matches!(self.carrier, Carrier::Tcp(_))
     }
 }
 
 impl Drop for ClientIo {
     fn drop(&mut self) {
         let is_unfinished = self.client.is_cut_short.get() || self.client.phase.get() == Phase::Answer;
-        if is_unfinished && self.client.is_http10.get() {
+        if is_unfinished
+            && self.client.is_http10.get()
+            && let Carrier::Tcp(tcp) = &self.carrier
             // Where the end of the connection is the end of the answer, an orderly end would say that all is there.
-            if let Err(error) = self.tcp.set_zero_linger() {
-                tracing::debug!(%error, "a broken answer could not be reset");
-            }
+            && let Err(error) = tcp.set_zero_linger()
+        {
+            tracing::debug!(%error, "a broken answer could not be reset");
         }
     }
 }
@@ -307,7 +358,10 @@ impl Drop for ClientIo {
 impl AsyncRead for ClientIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        let polled = match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Carrier::Stream(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
         self.client.did_read(buf.filled().len() - before);
         polled
     }
@@ -315,7 +369,10 @@ impl AsyncRead for ClientIo {
 
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        let polled = match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Carrier::Stream(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
         if let Poll::Ready(Ok(count)) = polled {
             self.client.did_write(count);
         }
@@ -323,7 +380,10 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        let polled = match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Carrier::Stream(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
         if let Poll::Ready(Ok(count)) = polled {
             self.client.did_write(count);
         }
@@ -331,14 +391,23 @@ impl AsyncWrite for ClientIo {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        match &self.carrier {
+            Carrier::Tcp(tcp) => tcp.is_write_vectored(),
+            Carrier::Stream(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Carrier::Stream(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Carrier::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }

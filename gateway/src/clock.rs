@@ -43,6 +43,11 @@ impl Clock {
         self.tick_ms
     }
 
+    /// How many ticks have been counted.
+    pub(crate) fn tick(&self) -> u64 {
+        self.tick.get()
+    }
+
     /// Counts one tick.
     pub(crate) fn advance(&self) {
         self.tick.set(self.tick.get() + 1);
@@ -68,11 +73,6 @@ impl Clock {
     /// The deadline that is at least `ms` milliseconds away.
     pub(crate) fn after_ms(&self, ms: u64) -> u64 {
         self.behind(self.tick.get(), ms)
-    }
-
-    /// How many ticks there were.
-    pub(crate) fn tick(&self) -> u64 {
-        self.tick.get()
     }
 
     /// The deadline that is at least `ms` milliseconds behind a tick.

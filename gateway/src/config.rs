@@ -58,6 +58,11 @@ pub struct Limits {
     pub half_closed_ms: u64,
     /// How long a connection that became a tunnel (101) may be silent, in milliseconds.
     pub tunnel_idle_ms: u64,
+    /// How many streams a client may have open at once on a connection of HTTP/2.
+    pub h2_streams_max: u32,
+    /// How many streams of a connection of HTTP/2 may end by a reset, by the client or for its faults, before as many were answered: a
+    /// client that opens streams to reset them is sent away (CVE-2023-44487, CVE-2025-8671).
+    pub h2_resets_max: usize,
 }
 
 impl Default for Limits {
@@ -76,6 +81,8 @@ impl Default for Limits {
             client_idle_ms: 75_000,
             half_closed_ms: 5_000,
             tunnel_idle_ms: 3_600_000,
+            h2_streams_max: 128,
+            h2_resets_max: 100,
         }
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cluster::id::ReplicaId;
-use cluster::route::Target;
+use cluster::route::{Protocol, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::core::Core;
+use crate::h2_out;
 use crate::link::Lease;
 use crate::replica::Replica;
 use crate::stream::Stream;
@@ -31,11 +32,25 @@ pub(crate) enum Error {
     /// The agent does not open a tunnel.
     #[error("the agent at {agent} opens no tunnel to replica {replica}: {reason}")]
     NoTunnel { agent: String, replica: ReplicaId, reason: String },
+    /// It does not begin to speak HTTP/2.
+    #[error("replica {replica} takes no connection of HTTP/2: {reason}")]
+    NoHttp2 { replica: ReplicaId, reason: String },
+    /// Another request has just tried.
+    #[error("replica {replica} could not be reached just now")]
+    JustFailed { replica: ReplicaId },
 }
 
-/// Opens a new connection to a replica.
+/// Opens a new connection to a replica, or a stream on one that is shared.
 pub(crate) async fn open(core: &Rc<Core>, replica: &Replica) -> Result<Lease, Error> {
-    let stream = match &replica.target {
+    match replica.protocol {
+        Protocol::Http1 => Ok(Lease::open(core, reach(core, replica).await?, Some(replica.key))),
+        Protocol::H2c => h2_out::open(core, replica).await,
+    }
+}
+
+/// The bytes to and from a replica.
+pub(crate) async fn reach(core: &Core, replica: &Replica) -> Result<Stream, Error> {
+    Ok(match &replica.target {
         Target::Loopback(port) => {
             let target = format!("127.0.0.1:{port}");
             Stream::Direct(connect(core, &target, TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, *port))).await?)
@@ -50,8 +65,7 @@ pub(crate) async fn open(core: &Rc<Core>, replica: &Replica) -> Result<Lease, Er
                 Err(_) => return Err(no_tunnel(format!("no answer within {} ms", core.limits.connect_ms))),
             }
         }
-    };
-    Ok(Lease::open(core, stream, Some(replica.key)))
+    })
 }
 
 async fn connect(core: &Core, target: &str, connecting: impl Future<Output = io::Result<TcpStream>>) -> Result<TcpStream, Error> {

@@ -9,19 +9,19 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use crate::access_log::Line;
 use crate::buffer::{Input, Output};
-use crate::client::{Client, ClientIo, Order};
+use crate::client::{Carrier, Client, ClientIo, Order};
 use crate::config::Limits;
 use crate::core::Core;
 use crate::door::Face;
 use crate::forward::{self, Answered};
 use crate::framing::Framing;
+use crate::h2_in;
 use crate::head::{self, Found};
 use crate::outbound::{Fault, Outbound};
-use crate::pipe;
+use crate::pipe::{self, Prefixed};
 use crate::problem::{Manner, Problem};
 use crate::record::Record;
 use crate::request;
@@ -38,12 +38,16 @@ pub(crate) struct Downstream {
     io: ClientIo,
     /// The client has ended its side.
     has_ended: bool,
+    /// The client has said nothing yet: it may begin as one of HTTP/2 does.
+    is_new: bool,
 }
 
 /// What comes next on a connection.
 enum Next {
     /// A head of so many bytes is at the front of the input.
     Head(usize),
+    /// The beginning of HTTP/2.
+    Http2,
     /// No head: what to say about it.
     Refused(Problem),
     /// Nothing.
@@ -51,11 +55,13 @@ enum Next {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(core: &Rc<Core>, face: &Face, tcp: TcpStream, client: Rc<Client>) {
+pub(crate) async fn serve(core: &Rc<Core>, face: &Face, carrier: impl Into<Carrier>, client: Rc<Client>) {
+    let io = ClientIo::new(carrier.into(), Rc::clone(&client));
     let down = Downstream {
         input: Input::new(&core.buffers),
         output: Output::new(&core.buffers),
-        io: ClientIo::new(tcp, Rc::clone(&client)),
+        is_new: io.is_tcp(),
+        io,
         has_ended: false,
         client: Rc::clone(&client),
     };
@@ -67,6 +73,12 @@ async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
     loop {
         let length = match down.next_head(&core.limits).await {
             Next::Head(length) => length,
+            Next::Http2 => {
+                let first = Bytes::copy_from_slice(down.input.filled());
+                let Downstream { client, io, .. } = down;
+                // Boxed: a connection of HTTP/1.1 has no need of its room.
+                return Box::pin(h2_in::serve(core, face, Prefixed { first, io }, client)).await;
+            }
             Next::Refused(problem) => return down.refuse(core, &problem).await,
             Next::Over => return,
         };
@@ -152,10 +164,13 @@ impl Downstream {
                 match head::find_end(bytes, &mut scanned) {
                     // RFC 9112 section 2.2: an empty line before a request is passed over.
                     Found::End(2) => {
+                        self.is_new = false;
                         self.input.consume(2);
                         scanned = 0;
                         continue;
                     }
+                    // RFC 9113 section 3.4: who speaks HTTP/2 from the beginning says so in what is no request of HTTP/1.1.
+                    Found::End(_) if self.is_new && h2_in::is_preface(bytes) => return Poll::Ready(Next::Http2),
                     Found::End(length) if length <= head_bytes_max => return Poll::Ready(Next::Head(length)),
                     Found::Partial if bytes.len() > limits.target_bytes_max + LINE_REST_BYTES_MAX && is_one_line(bytes) => {
                         return Poll::Ready(Next::Refused(request::target_too_long(limits)));
@@ -198,6 +213,7 @@ impl Downstream {
     fn read_request(&mut self, core: &Rc<Core>, length: usize) -> Result<Outbound, Problem> {
         let mut out = Output::new(&core.buffers);
         let head = request::rewrite(&self.input.filled()[..length], out.bytes(), &self.client, &core.limits, &core.request_ids)?;
+        self.is_new = false;
         self.input.consume(length);
         self.client.begin_request(head.is_http10);
         let record = Record::begin(core, &self.client, || Line::of(&head, out.as_slice()));

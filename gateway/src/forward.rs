@@ -31,6 +31,8 @@ use crate::table::App;
 
 /// How often a request that was sent and got no byte back may be sent again.
 const RETRIES_MAX: u32 = 2;
+/// How often a request may go to another connection of the same replica, because the one that it was given to was at its end.
+const MOVES_MAX: u32 = 16;
 /// The bytes under way to the API server, in each direction of one connection.
 const LOCAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -60,6 +62,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
     let mut tried: Vec<Rc<Replica>> = Vec::new();
     let mut again: Option<Rc<Replica>> = None;
     let mut retries = 0;
+    let mut moves = 0;
     let mut sticky: Option<Sticky> = None;
     // What is told if the request was sent, and no other replica is found for it.
     let mut unanswered: Option<Problem> = None;
@@ -137,7 +140,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
         let may_retry = outbound.head.is_idempotent && outbound.can_replay() && retries < RETRIES_MAX;
         match failure {
             Failure::Client => return Err(client_fault(outbound)),
-            Failure::Unsent => outbound.record.count_replay(),
+            Failure::Unsent if outbound.can_replay() => outbound.record.count_replay(),
             Failure::Unanswered if may_retry && !app.ledger.may_retry() => {
                 app.meters.retries_refused.add(1);
                 return Err(out_of_budget(&replica, app));
@@ -147,11 +150,13 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
                 outbound.record.count_retry();
                 retries += 1;
             }
-            Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Unasked | Failure::Late => {
+            Failure::Unsent | Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Unasked | Failure::Late => {
                 return Err(no_answer(core, &failure, &replica, outbound, retries));
             }
         }
-        if lease.is_reused {
+        let may_move = lease.link().is_outlived() && moves < MOVES_MAX;
+        moves += u32::from(may_move);
+        if lease.is_reused || may_move {
             // It may have been the connection that was at its end, not the replica.
             again = Some(replica);
         } else {
@@ -216,6 +221,10 @@ fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbo
         Failure::Malformed(error) => {
             Problem::new(StatusCode::BAD_GATEWAY, format!("what replica {id} sent is no answer of HTTP/1.1: {error}"))
         }
+        Failure::Unsent if !outbound.can_replay() => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format!("replica {id} did not take the request; its body was too large to be kept and sent again"),
+        ),
         Failure::Unsent | Failure::Unanswered if !outbound.head.is_idempotent => Problem::new(
             StatusCode::BAD_GATEWAY,
             format!(

@@ -6,6 +6,9 @@
 //! Every HTTP/1 message is read by a strict reader of this crate: what is not exactly one well-formed message is refused, so nobody
 //! behind the gateway can take it for another one. Its head is written anew, its body passes through in bounded memory.
 //!
+//! A stream of HTTP/2 becomes such a message on its way in, and is made of one on its way to a worker that speaks HTTP/2: all rules are
+//! those of the one path.
+//!
 //! Absent from here: what should run and what does run (a [`cluster::route::RoutingTable`] says where to send requests, and nobody is
 //! asked anything while one is served), the API (which is reached through a [`LocalDoor`]), TLS.
 
@@ -31,6 +34,14 @@ mod figures;
 mod forward;
 mod framing;
 mod gateway;
+mod h2_body;
+mod h2_call;
+mod h2_fields;
+mod h2_in;
+mod h2_out;
+mod h2_proof;
+mod h2_stream;
+mod h2_watch;
 mod head;
 mod hold;
 mod inbox;

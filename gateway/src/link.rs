@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use cluster::route::RouteKey;
+use tokio::sync::oneshot;
 
 use crate::answer::BadAnswer;
 use crate::buffer::Input;
@@ -59,9 +60,32 @@ pub(crate) struct Link {
     /// It is given up, whatever it still carries.
     is_cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Whatever was written, the replica has not taken the request.
+    is_unprocessed: Cell<bool>,
+    is_outlived: Cell<bool>,
 }
 
 impl Link {
+    /// A connection to `replica`; the sweep knows it until the entry is dropped.
+    pub(crate) fn enter(core: &Core, replica: Option<RouteKey>) -> (Rc<Link>, Entry<Link>) {
+        let link = Rc::new(Link {
+            replica,
+            clock: Rc::clone(&core.clock),
+            first_byte_ms: core.limits.first_byte_ms,
+            written: Cell::new(0),
+            read: Cell::new(0),
+            deadline: Cell::new(NEVER),
+            is_late: Cell::new(false),
+            is_movable: Cell::new(false),
+            is_cut: Cell::new(false),
+            waker: RefCell::new(None),
+            is_unprocessed: Cell::new(false),
+            is_outlived: Cell::new(false),
+        });
+        let entry = core.links.enter(Rc::clone(&link));
+        (link, entry)
+    }
+
     /// A request begins. `is_movable`: it may be sent again elsewhere if its replica is lost.
     pub(crate) fn begin(&self, is_movable: bool) {
         self.written.set(0);
@@ -109,6 +133,31 @@ impl Link {
         self.replica
     }
 
+    /// The replica has not taken the request, and will not (RFC 9113 section 8.7).
+    pub(crate) fn was_unprocessed(&self) {
+        self.is_unprocessed.set(true);
+    }
+
+    /// It was the connection that came to its end, and not the replica.
+    pub(crate) fn was_outlived(&self) {
+        self.is_outlived.set(true);
+    }
+
+    /// Another connection to the same replica may take the request.
+    pub(crate) fn is_outlived(&self) -> bool {
+        self.is_outlived.get()
+    }
+
+    /// Whether it was given up.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_cut.get()
+    }
+
+    /// Gives it up in so many milliseconds.
+    pub(crate) fn cut_after_ms(&self, ms: u64) {
+        self.deadline.set(self.clock.after_ms(ms));
+    }
+
     /// Gives it up, and wakes its user.
     pub(crate) fn cut(&self) {
         self.is_cut.set(true);
@@ -128,7 +177,7 @@ impl Link {
 
     /// Why there is no answer, now that there will be none.
     pub(crate) fn failure(&self) -> Failure {
-        if self.written.get() == 0 {
+        if self.written.get() == 0 || self.is_unprocessed.get() {
             Failure::Unsent
         } else if self.is_late.get() {
             Failure::Late
@@ -148,25 +197,15 @@ pub(crate) struct Lease {
     _entry: Entry<Link>,
     /// It carried a request before: its peer may have ended it just now.
     pub(crate) is_reused: bool,
+    /// Dropped with it: so ends the request on a connection of HTTP/2.
+    pub(crate) call: Option<oneshot::Sender<()>>,
 }
 
 impl Lease {
     /// Speaks HTTP/1.1 over `stream`.
     pub(crate) fn open(core: &Core, stream: Stream, replica: Option<RouteKey>) -> Lease {
-        let link = Rc::new(Link {
-            replica,
-            clock: Rc::clone(&core.clock),
-            first_byte_ms: core.limits.first_byte_ms,
-            written: Cell::new(0),
-            read: Cell::new(0),
-            deadline: Cell::new(NEVER),
-            is_late: Cell::new(false),
-            is_movable: Cell::new(false),
-            is_cut: Cell::new(false),
-            waker: RefCell::new(None),
-        });
-        let entry = core.links.enter(Rc::clone(&link));
-        Lease { stream, link, _entry: entry, is_reused: false }
+        let (link, entry) = Link::enter(core, replica);
+        Lease { stream, link, _entry: entry, is_reused: false, call: None }
     }
 
     /// The connection's state.

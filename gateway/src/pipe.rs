@@ -1,6 +1,6 @@
 //! A connection that speaks another protocol (after a 101): bytes both ways, until both sides have ended.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -34,9 +34,9 @@ pub(crate) async fn run(client: ClientIo, client_first: Bytes, tunnel: Tunnel) {
 }
 
 /// Bytes that are read before those of `io`.
-struct Prefixed<T> {
-    first: Bytes,
-    io: T,
+pub(crate) struct Prefixed<T> {
+    pub(crate) first: Bytes,
+    pub(crate) io: T,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
@@ -54,6 +54,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use cluster::NodeId;
 use cluster::balance;
+use cluster::route::{Protocol, Route, RouteKey, Target};
 use cluster::sample::Sample;
-use cluster::route::{Route, RouteKey, Target};
 
 use crate::ack::ThreadAck;
+use crate::h2_out::Shared;
 use crate::ledger::Standing;
 use crate::link::Lease;
 
@@ -31,6 +32,9 @@ pub(crate) struct Replica {
     pub(crate) target: Target,
     /// The number by which values are found to belong to it: the same after a restart in place.
     pub(crate) number: u64,
+    pub(crate) protocol: Protocol,
+    /// Its connections of HTTP/2.
+    pub(crate) shared: Shared,
     keepalive_idle: Cell<Duration>,
     /// How it stands with all threads.
     standing: RefCell<Arc<Standing>>,
@@ -52,12 +56,14 @@ struct Idle {
 }
 
 impl Replica {
-    pub(crate) fn new(route: &Route, standing: Arc<Standing>, ack: Arc<ThreadAck>) -> Rc<Self> {
+    pub(crate) fn new(route: &Route, protocol: Protocol, standing: Arc<Standing>, ack: Arc<ThreadAck>) -> Rc<Self> {
         Rc::new(Replica {
             key: route.key,
             node: route.node,
             target: route.target.clone(),
             number: balance::hash(&route.key.replica.0.to_be_bytes()),
+            protocol,
+            shared: Shared::default(),
             keepalive_idle: Cell::new(Duration::ZERO),
             standing: RefCell::new(standing),
             is_weighed: Cell::new(false),
@@ -82,6 +88,7 @@ impl Replica {
         self.is_retired.set(true);
         let idle = self.idle.take();
         drop(idle);
+        self.shared.leave();
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -154,7 +161,8 @@ impl Replica {
 
     /// Takes a connection back whose last answer was read to its end.
     pub(crate) fn give_back(&self, lease: Lease) {
-        if self.is_retired.get() {
+        // One of HTTP/2 is not the lease's to give back.
+        if self.is_retired.get() || self.protocol == Protocol::H2c {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -166,6 +174,7 @@ impl Replica {
 
     /// Closes connections that were idle for too long, or that the replica has ended.
     pub(crate) fn sweep(&self) {
+        self.shared.sweep(self.keepalive_idle.get());
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
             return;

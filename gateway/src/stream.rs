@@ -16,7 +16,7 @@ pub(crate) enum Stream {
     Direct(TcpStream),
     /// Through an agent, to a replica on its host. What came right behind the agent's 101 is read first.
     Tunnel { first: Bytes, tcp: TcpStream },
-    /// To the API server of this process.
+    /// Within this process: to its API server, or to the task that makes a stream of HTTP/2 of it.
     Local(DuplexStream),
 }
 
@@ -37,6 +37,20 @@ impl Stream {
                 let mut byte = [MaybeUninit::uninit(); 1];
                 let peeked = socket2::SockRef::from(tcp).peek(&mut byte);
                 !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Stream::Local(_) => false,
+        }
+    }
+
+    /// Whether its peer has ended it, as far as can be seen before what came earlier was read.
+    pub(crate) fn has_ended(&self) -> bool {
+        match self {
+            Stream::Direct(tcp) | Stream::Tunnel { tcp, .. } => {
+                let mut byte = [MaybeUninit::uninit(); 1];
+                match socket2::SockRef::from(tcp).peek(&mut byte) {
+                    Ok(count) => count == 0,
+                    Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+                }
             }
             Stream::Local(_) => false,
         }

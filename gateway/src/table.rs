@@ -76,8 +76,8 @@ impl Table {
             for route in &routes.replicas {
                 let standing = ledger.standing(route.key);
                 let replica = match known.get(&route.key) {
-                    Some(replica) if replica.target == route.target => Rc::clone(replica),
-                    _ => Replica::new(route, Arc::clone(&standing), Arc::clone(ack)),
+                    Some(replica) if replica.target == route.target && replica.protocol == routes.protocol => Rc::clone(replica),
+                    _ => Replica::new(route, routes.protocol, Arc::clone(&standing), Arc::clone(ack)),
                 };
                 let is_weighed = routes.traffic.balance == Balance::LeastRequest;
                 replica.enlist(Duration::from_millis(routes.keepalive_idle_ms), standing, is_weighed);
@@ -218,7 +218,7 @@ mod tests {
 
     fn published(ledger: &Arc<AppLedger>, replicas: &[(u128, bool)]) -> Published {
         let route = |&(n, last_choice): &(u128, bool)| Route { key: key(n), node: NodeId(1), target: Target::Loopback(1), last_choice };
-        let routes = AppRoutes { desired: 4, keepalive_idle_ms: 4_000, traffic: Traffic::default(), replicas: replicas.iter().map(route).collect() };
+        let routes = AppRoutes { desired: 4, replicas: replicas.iter().map(route).collect(), ..AppRoutes::default() };
         let table = RoutingTable {
             version: 1,
             fallback: Some(AppName::builtin()),

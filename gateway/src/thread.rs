@@ -40,14 +40,14 @@ pub(crate) struct Leaf {
 /// A listener at work.
 struct Entrance {
     listener: TcpListener,
-    local: SocketAddr,
+    local: Rc<str>,
     face: Rc<Face>,
     is_inherited: bool,
 }
 
 impl Entrance {
     fn open(leaf: Leaf) -> io::Result<Rc<Self>> {
-        let local = leaf.listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let local = leaf.listener.local_addr().map_or_else(|_| "127.0.0.1".into(), |local| local.to_string().into());
         let listener = TcpListener::from_std(leaf.listener)?;
         Ok(Rc::new(Entrance { listener, local, face: Rc::new(leaf.face), is_inherited: leaf.is_inherited }))
     }
@@ -156,7 +156,7 @@ fn take_in(core: &Rc<Core>, entrance: Entrance) {
         left -= 1;
         match listener.accept() {
             Ok((tcp, peer)) => match tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
-                Ok(tcp) => begin(core, local, &face, tcp, peer),
+                Ok(tcp) => begin(core, &local, &face, tcp, peer),
                 Err(error) => tracing::debug!(%peer, %error, "a connection ended before it began"),
             },
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
@@ -166,7 +166,7 @@ fn take_in(core: &Rc<Core>, entrance: Entrance) {
 }
 
 /// Begins to serve a connection.
-fn begin(core: &Rc<Core>, local: SocketAddr, face: &Rc<Face>, tcp: TcpStream, peer: SocketAddr) {
+fn begin(core: &Rc<Core>, local: &Rc<str>, face: &Rc<Face>, tcp: TcpStream, peer: SocketAddr) {
     let Some(place) = core.peers.admit(peer.ip()) else { return turn_away(core, &tcp) };
     if cfg!(not(target_os = "linux"))
         && let Err(error) = tcp.set_nodelay(true)
@@ -175,7 +175,7 @@ fn begin(core: &Rc<Core>, local: SocketAddr, face: &Rc<Face>, tcp: TcpStream, pe
         tracing::debug!(%peer, %error, "a connection ended before it began");
         return;
     }
-    let client = Client::new(core, peer, local);
+    let client = Client::new(core, peer, Rc::clone(local));
     let entry = core.clients.enter(Rc::clone(&client));
     let (served, face) = (Rc::clone(core), Rc::clone(face));
     core.meters.connections.add(1);
@@ -202,7 +202,7 @@ fn turn_away(core: &Core, tcp: &TcpStream) {
 /// Accepts for ever. An error ends nothing: it is logged, and accepting goes on after a pause.
 async fn accept(core: Rc<Core>, entrance: Rc<Entrance>) {
     let mut pause = ACCEPT_PAUSE_MIN;
-    let local = entrance.local;
+    let local = &entrance.local;
     loop {
         match entrance.listener.accept().await {
             Ok((tcp, peer)) => {

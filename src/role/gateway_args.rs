@@ -60,6 +60,12 @@ pub struct GatewayArgs {
     /// The most connections of one address at once; loopback and trusted proxies may have any number [default: any number]
     #[arg(long, value_name = "N", value_parser = number(1..=COUNT_MAX))]
     connections_per_address: Option<usize>,
+    /// The most requests under way on one connection of HTTP/2
+    #[arg(long, value_name = "N", default_value_t = Limits::default().h2_streams_max, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    h2_streams: u32,
+    /// How many requests that a client of HTTP/2 begins and breaks off may wait to be forgotten; with more its connection ends
+    #[arg(long, value_name = "N", default_value_t = Limits::default().h2_resets_max, value_parser = number(1..=65_536))]
+    h2_resets: usize,
 }
 
 impl GatewayArgs {
@@ -79,6 +85,8 @@ impl GatewayArgs {
             client_idle_ms: self.client_idle.0,
             half_closed_ms: self.half_closed.0,
             tunnel_idle_ms: self.tunnel_idle.0,
+            h2_streams_max: self.h2_streams,
+            h2_resets_max: self.h2_resets,
         }
     }
 }
@@ -114,7 +122,7 @@ mod tests {
     #[test]
     fn every_limit_is_a_flag() {
         let args = "--hold 1s --hold-max 2 --connect-timeout 30ms --first-byte-timeout 4s --head-timeout 5s --head-bytes 6000 --head-fields 7 \
-                    --target-bytes 800 --body-idle 9s --client-idle 10s --half-closed 11s --tunnel-idle 200h --connections-per-address 13";
+                    --target-bytes 800 --body-idle 9s --client-idle 10s --half-closed 11s --tunnel-idle 200h --connections-per-address 13 --h2-streams 14 --h2-resets 15";
         let expected = Limits {
             hold_ms: 1_000,
             hold_max: 2,
@@ -129,6 +137,8 @@ mod tests {
             half_closed_ms: 11_000,
             tunnel_idle_ms: 720_000_000,
             connections_per_address_max: Some(13),
+            h2_streams_max: 14,
+            h2_resets_max: 15,
         };
         assert_eq!(read(&args.split(' ').collect::<Vec<_>>()).unwrap().limits(), expected);
     }

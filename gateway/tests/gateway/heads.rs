@@ -62,7 +62,8 @@ fn versions_that_are_not_served_are_505() {
     for version in ["2.0", "1.2", "3.0", "0.9"] {
         rig.refused(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"), 505);
     }
-    rig.refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
+    // RFC 9113 section 3.4: a connection of HTTP/2 begins so, with nothing before.
+    rig.refused("\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
     assert_eq!(replica.requests(), 0);
 }
 

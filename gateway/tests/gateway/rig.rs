@@ -71,7 +71,7 @@ impl Rig {
 
     pub fn table(&self, desired: u32, replicas: Vec<Route>) -> RoutingTable {
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
-        let routes = AppRoutes { desired, keepalive_idle_ms: 4_000, traffic: Traffic::default(), replicas };
+        let routes = AppRoutes { desired, keepalive_idle_ms: 4_000, replicas, ..AppRoutes::default() };
         RoutingTable { epoch: 1, version, fallback: Some(AppName::builtin()), apps: BTreeMap::from([(AppName::builtin(), routes)]) }
     }
 
