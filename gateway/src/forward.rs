@@ -1,6 +1,6 @@
 //! One request from its head to the head of its answer: a replica is picked, and another one where that is safe.
 //!
-//! Safe means: no byte of the request was written; or it was, no byte came back, its method is idempotent and its body was kept. All
+//! Safe means: no byte of the request was written; or it was, no whole head came back, its method is idempotent and its body was kept. All
 //! else is answered by a problem that says what is known.
 
 use std::rc::Rc;
@@ -27,7 +27,7 @@ use crate::replica::{InFlight, Replica};
 use crate::stream::Stream;
 use crate::table::App;
 
-/// How often a request that was sent and got no byte back may be sent again.
+/// How often a request that was sent and got no answer may be sent again.
 const REPLAYS_MAX: u32 = 2;
 /// The bytes under way to the API server, in each direction of one connection.
 const LOCAL_BYTES_MAX: usize = 64 * 1024;
@@ -105,7 +105,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
         match failure {
             Failure::Client => return Err(client_fault(outbound)),
             Failure::Unsent => {}
-            Failure::Unanswered if may_replay => {
+            Failure::Unanswered | Failure::Broken if may_replay => {
                 unanswered = Some(no_answer(core, &failure, &replica, outbound, replays));
                 replays += 1;
             }

@@ -31,6 +31,7 @@ mod gateway;
 mod head;
 mod hold;
 mod inbox;
+mod keeping;
 mod link;
 pub mod listen;
 mod outbound;

@@ -90,9 +90,9 @@ impl Link {
         }
     }
 
-    /// Its replica was lost: a request that waits for its first byte and may be sent again is let go.
+    /// Its replica was lost: a request that waits for its answer and may be sent again is let go.
     pub(crate) fn abandon(&self) {
-        if self.is_movable.get() && self.read.get() == 0 {
+        if self.is_movable.get() {
             self.cut();
         }
     }

@@ -2,7 +2,7 @@
 
 use cluster::node::NodeState;
 use cluster::plan::{ActionKind, plan};
-use cluster::{Event, Now};
+use cluster::{Event, NodeId, Now};
 
 use crate::world::World;
 
@@ -21,6 +21,24 @@ fn replicas_are_spread_and_a_lost_node_is_replaced_after_lost_after() {
     world.set_reachable(1, true);
     world.run(40);
     assert_eq!(world.processes(), 4, "what came back and is not wanted is stopped");
+}
+
+#[test]
+fn what_came_back_and_is_not_wanted_finishes_the_requests_that_it_has() {
+    let mut world = World::new(2);
+    world.scale(4);
+    world.run(20);
+    let busy = world.controller.table.routes().find(|(_, route)| route.node == NodeId(2)).unwrap().1.key;
+    world.set_reachable(1, false);
+    world.run(68);
+    world.in_flight.insert(busy, 1);
+    world.set_reachable(1, true);
+    world.run(40);
+    assert!(world.process_ids().contains(&(busy.replica, busy.attempt)), "it was stopped with a request under way");
+    assert_eq!(world.processes(), 5, "the other one was stopped");
+    world.in_flight.clear();
+    world.run(20);
+    assert_eq!(world.processes(), 4);
 }
 
 #[test]

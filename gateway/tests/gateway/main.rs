@@ -21,6 +21,7 @@ mod persistence;
 mod replay;
 mod rig;
 mod shutdown;
+mod stale;
 mod stream;
 mod tunnel;
 mod upgrade;

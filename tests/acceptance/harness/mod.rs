@@ -12,6 +12,8 @@ pub mod ports;
 pub mod processes;
 pub mod program;
 pub mod status;
+pub mod tally;
+pub mod traffic;
 pub mod wait;
 pub mod wire;
 
