@@ -105,11 +105,11 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
         match failure {
             Failure::Client => return Err(client_fault(outbound)),
             Failure::Unsent => {}
-            Failure::Unanswered | Failure::Broken if may_replay => {
+            Failure::Unanswered | Failure::Broken | Failure::Lost if may_replay => {
                 unanswered = Some(no_answer(core, &failure, &replica, outbound, replays));
                 replays += 1;
             }
-            Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Unasked | Failure::Late => {
+            Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Unasked | Failure::Late | Failure::Lost => {
                 return Err(no_answer(core, &failure, &replica, outbound, replays));
             }
         }
@@ -167,6 +167,10 @@ fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbo
             StatusCode::GATEWAY_TIMEOUT,
             format!("replica {id} has the request and sent no answer within {} ms; it may still carry it out", core.limits.first_byte_ms),
         ),
+        Failure::Lost => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format!("replica {id} got the request and its host was lost before an answer came; it may have carried it out"),
+        ),
         Failure::Client => client_fault(outbound),
         Failure::Unasked => unasked(),
         Failure::Broken => {
@@ -219,7 +223,7 @@ async fn to_api(core: &Rc<Core>, door: &LocalDoor, down: &mut Downstream, outbou
             StatusCode::GATEWAY_TIMEOUT,
             format!("the controller's API sent no answer within {} ms", core.limits.first_byte_ms),
         )),
-        Err(Failure::Unanswered | Failure::Broken | Failure::Malformed(_)) => {
+        Err(Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Lost) => {
             Err(Problem::new(StatusCode::BAD_GATEWAY, "the controller's API ended the connection without an answer"))
         }
     }

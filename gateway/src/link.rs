@@ -32,6 +32,8 @@ pub(crate) enum Failure {
     Unasked,
     /// No answer came in time.
     Late,
+    /// The host of the replica was lost before its answer came.
+    Lost,
     /// The client broke its request off, or is gone.
     Client,
 }
@@ -47,6 +49,10 @@ pub(crate) struct Link {
     /// When the wait for an answer ends; renewed by every byte of the request that goes out.
     deadline: Cell<u64>,
     is_late: Cell<bool>,
+    /// Its replica was lost while a request waited here.
+    is_lost: Cell<bool>,
+    /// It leads through the agent of another host: if that is lost, so is what waits here.
+    is_far: bool,
     /// The request that waits here may be sent again elsewhere.
     is_movable: Cell<bool>,
     /// It is given up, whatever it still carries.
@@ -90,9 +96,12 @@ impl Link {
         }
     }
 
-    /// Its replica was lost: a request that waits for its answer and may be sent again is let go.
+    /// Its node was lost: a request that waits for its answer is let go if it may be sent again elsewhere, or if nobody is left to answer
+    /// it. A replica of this host that lost no more than its agent answers all the same.
     pub(crate) fn abandon(&self) {
-        if self.is_movable.get() {
+        let waits = self.deadline.get() != NEVER;
+        if self.is_movable.get() || (waits && self.is_far) {
+            self.is_lost.set(true);
             self.cut();
         }
     }
@@ -125,6 +134,8 @@ impl Link {
             Failure::Unsent
         } else if self.is_late.get() {
             Failure::Late
+        } else if self.is_lost.get() {
+            Failure::Lost
         } else if self.read.get() == 0 {
             Failure::Unanswered
         } else {
@@ -154,6 +165,8 @@ impl Lease {
             read: Cell::new(0),
             deadline: Cell::new(NEVER),
             is_late: Cell::new(false),
+            is_lost: Cell::new(false),
+            is_far: matches!(stream, Stream::Tunnel { .. }),
             is_movable: Cell::new(false),
             is_cut: Cell::new(false),
             waker: RefCell::new(None),

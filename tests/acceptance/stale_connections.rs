@@ -22,7 +22,8 @@ const CLIENTS: u32 = 16;
 fn cluster(test: &str, idle_seconds: u32, count: usize) -> Option<Cluster> {
     // Asked for its own path: what is on PATH may be a script that needs more of the environment than a replica has.
     let asked = needs::program("python3").map(|program| Command::new(program).args(["-c", "import sys; print(sys.executable)"]).output());
-    let python = asked.and_then(Result::ok).filter(|output| output.status.success()).map(|output| String::from_utf8(output.stdout).unwrap());
+    let python =
+        asked.and_then(Result::ok).filter(|output| output.status.success()).map(|output| String::from_utf8(output.stdout).unwrap());
     if !needs::is_there(test, "python3", python.is_some()) {
         return None;
     }

@@ -80,8 +80,18 @@ impl World {
         let agents = (0..nodes).map(|_| Agent::new(&mut ids)).collect();
         let now = Now { mono_ms: 1_000_000, unix_ms: 0 };
         let controller = ClusterState::new(ClusterId(77), 1, Settings { tick_ms: STEP_MS, ..Settings::default() }, now);
-        let mut world =
-            World { controller, now, ids, agents, last: vec![], links: BTreeMap::new(), epoch: 1, apps: vec![App::builtin()], members, in_flight: BTreeMap::new() };
+        let mut world = World {
+            controller,
+            now,
+            ids,
+            agents,
+            last: vec![],
+            links: BTreeMap::new(),
+            epoch: 1,
+            apps: vec![App::builtin()],
+            members,
+            in_flight: BTreeMap::new(),
+        };
         for nth in 0..nodes {
             world.links.insert(NodeId(nth as u128 + 1), Link { agent: nth, ..Link::default() });
         }
