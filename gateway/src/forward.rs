@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::answer::AnswerHead;
 use crate::buffer::Input;
@@ -29,6 +29,8 @@ use crate::table::App;
 
 /// How often a request that was sent and got no answer may be sent again.
 const REPLAYS_MAX: u32 = 2;
+/// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third.
+const REPLAY_PAUSE: Duration = Duration::from_millis(200);
 /// The bytes under way to the API server, in each direction of one connection.
 const LOCAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -102,22 +104,27 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
             Err(failure) => failure,
         };
         let may_replay = outbound.head.is_idempotent && outbound.can_replay() && replays < REPLAYS_MAX;
-        match failure {
+        let must_pause = match failure {
             Failure::Client => return Err(client_fault(outbound)),
-            Failure::Unsent => {}
+            Failure::Unsent => false,
             Failure::Unanswered | Failure::Broken | Failure::Lost if may_replay => {
                 unanswered = Some(no_answer(core, &failure, &replica, outbound, replays));
                 replays += 1;
+                replays == REPLAYS_MAX
             }
             Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Unasked | Failure::Late | Failure::Lost => {
                 return Err(no_answer(core, &failure, &replica, outbound, replays));
             }
-        }
+        };
         if lease.is_reused {
             // It may have been the connection that was at its end, not the replica.
             again = Some(replica);
         } else {
             tried.push(replica);
+        }
+        if must_pause {
+            drop((lease, in_flight));
+            sleep(REPLAY_PAUSE).await;
         }
     }
 }

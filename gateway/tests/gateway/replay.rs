@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use cluster::route::Target;
 use gateway::{Face, Limits};
@@ -234,4 +235,27 @@ fn an_answer_that_breaks_off_within_its_head_is_asked_for_again_if_that_is_safe(
     posts.sort_unstable();
     assert_eq!(posts, [200, 502]);
     assert_eq!(breaking.requests(), 2);
+}
+
+#[test]
+fn a_request_outlives_a_node_whose_replicas_end_one_after_the_other() {
+    let first = Arc::new(std::sync::OnceLock::new());
+    let replicas: Vec<Upstream> = (0..3)
+        .map(|_| {
+            let first = Arc::clone(&first);
+            Upstream::start(move |mut conn| {
+                while conn.head().is_some() {
+                    // They end within a moment of the first request, and have been started again after it.
+                    if first.get_or_init(Instant::now).elapsed() < Duration::from_millis(100) {
+                        return conn.reset();
+                    }
+                    conn.answer("alive");
+                }
+            })
+        })
+        .collect();
+    let rig = Rig::new(1);
+    rig.publish((1..).zip(&replicas).map(|(number, upstream)| direct(number, upstream)).collect());
+    assert_eq!(rig.get("/").body, "alive");
+    assert_eq!(replicas.iter().map(Upstream::requests).sum::<usize>(), 3);
 }
