@@ -116,7 +116,12 @@ impl ClusterState {
             .apps
             .values()
             .map(|app| {
-                let routes = AppRoutes { desired: app.desired, keepalive_idle_ms: app.spec.keepalive_idle_ms, replicas: Vec::new() };
+                let routes = AppRoutes {
+                    desired: app.desired,
+                    keepalive_idle_ms: app.spec.keepalive_idle_ms,
+                    traffic: self.settings.traffic.clone(),
+                    replicas: Vec::new(),
+                };
                 (app.name.clone(), routes)
             })
             .collect();

@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod app;
+pub mod balance;
 mod decide;
 pub mod effects;
 pub mod event;
@@ -19,14 +20,18 @@ pub mod node;
 pub mod node_url;
 pub mod now;
 mod observe;
+pub mod outlier;
 pub mod placement;
 pub mod plan;
+pub mod retry;
 pub mod route;
+pub mod sample;
 pub mod settings;
 pub mod slot;
 pub mod state;
 pub mod status;
 pub mod supervise;
+pub mod traffic;
 pub mod wire;
 
 pub use app::{App, AppName, AppSpec};

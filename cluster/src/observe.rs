@@ -228,7 +228,7 @@ impl ClusterState {
 
     /// Who is lost because nothing is heard of it.
     pub(crate) fn judge_silence(&mut self, now: Now) {
-        let settings = self.settings;
+        let settings = self.settings.clone();
         let any_ready = self.nodes.values().any(|node| node.is_live(&settings, now));
         let is_missing = |node: &Node| node.is_ours() && (node.awaited || node.is_silent(&settings, now));
         let any_missing = self.nodes.values().any(is_missing);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::AppName;
 use crate::id::{NodeId, ReplicaId};
+use crate::traffic::Traffic;
 
 /// One process of one replica: a restart is another route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct AppRoutes {
     pub desired: u32,
     /// How long an idle connection to a replica is kept, in milliseconds.
     pub keepalive_idle_ms: u64,
+    /// How requests are spread over them.
+    #[serde(default)]
+    pub traffic: Traffic,
     /// The replicas that may get requests, in the order of their ids.
     pub replicas: Vec<Route>,
 }

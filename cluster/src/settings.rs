@@ -1,7 +1,9 @@
-//! The durations that decisions depend on. Defaults: contracts, "Defaults".
+//! What decisions depend on beside the cluster itself. Defaults: contracts, "Defaults".
 
-/// Durations of the cluster, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::traffic::Traffic;
+
+/// The settings of a cluster; durations in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// A node that has said nothing for so long is lost, and its replicas are replaced.
     pub lost_after_ms: u64,
@@ -9,6 +11,8 @@ pub struct Settings {
     pub lease_ms: u64,
     /// The control loop's slow tick. A tick that is late by more than [`LATE_MS`] restarts the clocks of all nodes.
     pub tick_ms: u64,
+    /// How the requests of each app are spread.
+    pub traffic: Traffic,
 }
 
 /// How late a tick may be before the controller believes that it was itself asleep.
@@ -18,7 +22,7 @@ pub const LOST_AFTER_MS_MIN: u64 = 1_000;
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { lost_after_ms: 3_000, lease_ms: 3_000, tick_ms: 100 }
+        Settings { lost_after_ms: 3_000, lease_ms: 3_000, tick_ms: 100, traffic: Traffic::default() }
     }
 }
 

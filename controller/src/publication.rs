@@ -104,6 +104,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use cluster::route::{AppRoutes, Route, Target};
+    use cluster::traffic::Traffic;
     use cluster::{AppName, ReplicaId};
 
     use super::*;
@@ -115,7 +116,8 @@ mod tests {
             target: Target::Loopback(1),
             last_choice: false,
         };
-        let routes = AppRoutes { desired: 1, keepalive_idle_ms: 1, replicas: replicas.iter().map(route).collect() };
+        let routes =
+            AppRoutes { desired: 1, keepalive_idle_ms: 1, traffic: Traffic::default(), replicas: replicas.iter().map(route).collect() };
         RoutingTable { epoch: 1, version, fallback: None, apps: [(AppName::builtin(), routes)].into() }
     }
 

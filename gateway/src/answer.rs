@@ -109,6 +109,9 @@ pub(crate) fn rewrite(
         out.extend_from_slice(b"connection: upgrade\r\n");
     }
     if !is_interim {
+        if let Some(cookie) = &request.set_cookie {
+            fields::write(out, b"set-cookie", cookie.as_bytes());
+        }
         write_connection(out, request, keeps_client);
     }
     out.extend_from_slice(b"\r\n");

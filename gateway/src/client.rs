@@ -56,6 +56,8 @@ pub(crate) struct Client {
     deadline: Cell<u64>,
     order: Cell<Order>,
     waker: RefCell<Option<Waker>>,
+    /// All bytes that went to it.
+    written: Cell<u64>,
     /// The current request is of HTTP/1.0: its answer may end with the connection.
     is_http10: Cell<bool>,
     is_cut_short: Cell<bool>,
@@ -77,6 +79,7 @@ impl Client {
             deadline: Cell::new(core.clock.after_ms(core.limits.client_idle_ms)),
             order: Cell::new(Order::Serve),
             waker: RefCell::new(None),
+            written: Cell::new(0),
             is_http10: Cell::new(false),
             is_cut_short: Cell::new(false),
             is_from_api: Cell::new(false),
@@ -100,6 +103,11 @@ impl Client {
         };
         self.phase.set(phase);
         self.deadline.set(wait_ms.map_or(NEVER, |ms| self.clock.after_ms(ms)));
+    }
+
+    /// How many bytes went to it.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.get()
     }
 
     /// A part of the next request's head is there already.
@@ -218,6 +226,7 @@ impl Client {
     }
 
     fn did_write(&self, count: usize) {
+        self.written.set(self.written.get() + count as u64);
         let phase = self.phase.get();
         if count > 0 && matches!(phase, Phase::Idle | Phase::Answer | Phase::Tunnel) {
             self.enter(phase);

@@ -1,5 +1,7 @@
 //! The gateway's numbers. Defaults: contracts, "Defaults".
 
+use crate::access_log;
+
 /// How a gateway is built.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -7,12 +9,14 @@ pub struct Config {
     pub threads: usize,
     /// Deadlines and bounds.
     pub limits: Limits,
+    /// Where each request is written down, if anywhere.
+    pub access_log: Option<access_log::Config>,
 }
 
 impl Default for Config {
     /// One thread per processor.
     fn default() -> Self {
-        Config { threads: std::thread::available_parallelism().map_or(1, usize::from), limits: Limits::default() }
+        Config { threads: std::thread::available_parallelism().map_or(1, usize::from), limits: Limits::default(), access_log: None }
     }
 }
 

@@ -10,13 +10,16 @@ use cluster::route::RouteKey;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use crate::access_log::AccessLog;
 use crate::ack::ThreadAck;
 use crate::buffer::Buffers;
 use crate::client::{Client, Order};
 use crate::clock::Clock;
+use crate::complaints::Complaints;
 use crate::config::Limits;
 use crate::inbox::Published;
 use crate::link::Link;
+use crate::meters::ThreadMeters;
 use crate::registry::Registry;
 use crate::replica::Replica;
 use crate::request_id::RequestIds;
@@ -25,12 +28,18 @@ use crate::table::Table;
 /// One thread's part of the gateway.
 #[derive(Debug)]
 pub(crate) struct Core {
+    /// The number of the thread.
+    number: usize,
     pub(crate) limits: Rc<Limits>,
     pub(crate) clock: Rc<Clock>,
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) request_ids: RequestIds,
     pub(crate) clients: Rc<Registry<Client>>,
     pub(crate) links: Rc<Registry<Link>>,
+    pub(crate) complaints: Complaints,
+    /// What this thread counts beside its apps.
+    pub(crate) meters: Arc<ThreadMeters>,
+    pub(crate) log: Option<AccessLog>,
     /// The tasks of all client connections.
     pub(crate) tasks: TaskTracker,
     /// How many requests wait for a replica, over all threads.
@@ -43,15 +52,32 @@ pub(crate) struct Core {
     ack: Arc<ThreadAck>,
 }
 
+/// What a thread is given by the gateway.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// Its number.
+    pub(crate) number: usize,
+    /// How many requests wait for a replica, over all threads.
+    pub(crate) held: Arc<AtomicUsize>,
+    pub(crate) ack: Arc<ThreadAck>,
+    pub(crate) meters: Arc<ThreadMeters>,
+    pub(crate) log: Option<AccessLog>,
+}
+
 impl Core {
-    pub(crate) fn new(limits: &Limits, held: Arc<AtomicUsize>, ack: Arc<ThreadAck>) -> Rc<Self> {
+    pub(crate) fn new(limits: &Limits, given: Given) -> Rc<Self> {
+        let Given { number, held, ack, meters, log } = given;
         Rc::new(Core {
+            number,
             limits: Rc::new(limits.clone()),
             clock: Rc::new(Clock::new(limits)),
             buffers: Rc::default(),
             request_ids: RequestIds::new(),
             clients: Registry::new(),
             links: Registry::new(),
+            complaints: Complaints::default(),
+            meters,
+            log,
             tasks: TaskTracker::new(),
             held,
             table_changed: Notify::new(),
@@ -69,7 +95,7 @@ impl Core {
     /// Works by `published` from now on, and acknowledges it.
     pub(crate) fn apply(&self, published: &Published) {
         let before = self.table();
-        let (table, retired) = Table::build(published, &before, &self.retired.borrow(), &self.ack);
+        let (table, retired) = Table::build(published, &before, &self.retired.borrow(), self.number, &self.ack);
         let version = table.version();
         let in_flight: BTreeMap<RouteKey, u64> = retired.iter().map(|replica| (replica.key, replica.in_flight())).collect();
         self.table.replace(Rc::new(table));
@@ -92,7 +118,13 @@ impl Core {
         self.clock.advance();
         self.clients.for_each(|client| client.sweep());
         self.links.for_each(|link| link.sweep());
-        self.table().replicas().for_each(|replica| replica.sweep());
+        let table = self.table();
+        table.replicas().for_each(|replica| replica.sweep());
+        table.apps().for_each(|app| app.sweep());
+        self.complaints.renew();
+        if let Some(log) = &self.log {
+            log.hand_over(&self.meters);
+        }
         self.retired.borrow_mut().retain(|replica| replica.in_flight() > 0);
     }
 

@@ -11,6 +11,7 @@ use http::StatusCode;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use crate::access_log::Line;
 use crate::buffer::{Input, Output};
 use crate::client::{Client, ClientIo, Order};
 use crate::core::Core;
@@ -20,6 +21,7 @@ use crate::head::{self, Found};
 use crate::outbound::Outbound;
 use crate::pipe;
 use crate::problem::{Manner, Problem};
+use crate::record::Record;
 use crate::request;
 
 /// A client connection: what was read from it and not used, and what is to be written to it.
@@ -60,18 +62,19 @@ async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
     loop {
         let length = match down.next_head(core.limits.head_bytes_max).await {
             Next::Head(length) => length,
-            Next::Refused(problem) => return down.refuse(&problem).await,
+            Next::Refused(problem) => return down.refuse(core, &problem).await,
             Next::Over => return,
         };
         let mut outbound = match down.read_request(core, length) {
             Ok(outbound) => outbound,
-            Err(problem) => return down.refuse(&problem).await,
+            Err(problem) => return down.refuse(core, &problem).await,
         };
         let keeps = match forward::answer(core, face, &mut down, &mut outbound).await {
             Ok(Answered::Relay(mut relay)) => {
                 down.client.begin_answer();
                 if let Err(cut) = relay.run(&mut down, &mut outbound).await {
                     tracing::debug!(peer = %down.client.peer, %cut, "an answer was cut");
+                    outbound.record.cut(&cut);
                     down.client.cut_answer();
                     return;
                 }
@@ -92,7 +95,7 @@ async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
                     is_head: outbound.head.is_head,
                     keeps_client: outbound.head.keeps_alive && outbound.is_read() && !down.is_finishing(),
                 };
-                if down.tell(&problem, manner).await.is_err() {
+                if down.tell(&problem, manner, &mut outbound.record).await.is_err() {
                     return;
                 }
                 manner.keeps_client
@@ -162,12 +165,13 @@ impl Downstream {
     }
 
     /// Makes the head at the front of the input a request of ours.
-    fn read_request(&mut self, core: &Core, length: usize) -> Result<Outbound, Problem> {
+    fn read_request(&mut self, core: &Rc<Core>, length: usize) -> Result<Outbound, Problem> {
         let mut out = Output::new(&core.buffers);
         let head = request::rewrite(&self.input.filled()[..length], out.bytes(), &self.client, &core.limits, &core.request_ids)?;
         self.input.consume(length);
         self.client.begin_request(head.is_http10);
-        let mut outbound = Outbound::new(head, out);
+        let record = Record::begin(core, &self.client, || Line::of(&head, out.as_slice()));
+        let mut outbound = Outbound::new(head, out, record);
         outbound.take_what_is_there(&mut self.input).map_err(|fault| Problem::new(StatusCode::BAD_REQUEST, fault))?;
         Ok(outbound)
     }
@@ -242,17 +246,20 @@ impl Downstream {
     }
 
     /// Answers by a problem.
-    async fn tell(&mut self, problem: &Problem, manner: Manner) -> io::Result<()> {
+    async fn tell(&mut self, problem: &Problem, manner: Manner, record: &mut Record) -> io::Result<()> {
         self.client.begin_answer();
-        problem.write(self.output.bytes(), manner);
+        let head_bytes = problem.write(self.output.bytes(), manner);
+        record.refused(problem, head_bytes);
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     /// Answers what is no request, and ends the connection.
-    async fn refuse(&mut self, problem: &Problem) {
+    async fn refuse(&mut self, core: &Rc<Core>, problem: &Problem) {
         tracing::debug!(peer = %self.client.peer, detail = problem.detail, "a request was refused");
         let manner = Manner { is_http10: false, is_head: false, keeps_client: false };
-        if self.tell(problem, manner).await.is_ok() {
+        let mut record = Record::begin(core, &self.client, Line::unread);
+        if self.tell(problem, manner, &mut record).await.is_ok() {
+            drop(record);
             self.client.end_answer();
             self.linger().await;
         }

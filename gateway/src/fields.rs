@@ -62,6 +62,21 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(|element| element.trim_ascii()).filter(|element| !element.is_empty())
 }
 
+/// The values of a field in a head that was written here.
+pub(crate) fn all<'a>(head: &'a [u8], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    let lines = head.split(|byte| *byte == b'\n').skip(1).take_while(|line| *line != b"\r");
+    lines.filter_map(move |line| {
+        let (found, value) = line.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b": ")?;
+        found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+    })
+}
+
+/// The first value of a field in a head that was written here.
+pub(crate) fn find<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    all(head, name).next()
+}
+
 /// How many fields `Connection` may name in one message.
 const NAMED_MAX: usize = 32;
 
@@ -159,6 +174,14 @@ mod tests {
         assert!(connection.names(b"x-secret") && connection.names(b"TE") && !connection.names(b"close"));
         let many = "a,".repeat(NAMED_MAX + 1);
         assert_eq!(Connection::default().take(many.as_bytes()), Err(TooManyNamed));
+    }
+
+    #[test]
+    fn a_field_is_found_in_the_head_and_not_behind_it() {
+        let head = b"GET / HTTP/1.1\r\nhost: a\r\nX-A: 1\r\nx-ab: 2\r\nx-a: 3\r\n\r\nx-a: 4\r\n";
+        assert_eq!(all(head, b"x-a").collect::<Vec<_>>(), [b"1", b"3"]);
+        assert_eq!(find(head, b"x-b"), None);
+        assert_eq!(find(b"", b"x"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! else is answered by a problem that says what is known.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -24,13 +24,14 @@ use crate::pipe::Tunnel;
 use crate::problem::Problem;
 use crate::relay::Relay;
 use crate::replica::{InFlight, Replica};
+use crate::sticky::Sticky;
 use crate::stream::Stream;
 use crate::table::App;
 
 /// How often a request that was sent and got no answer may be sent again.
-const REPLAYS_MAX: u32 = 2;
+const RETRIES_MAX: u32 = 2;
 /// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third.
-const REPLAY_PAUSE: Duration = Duration::from_millis(200);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The bytes under way to the API server, in each direction of one connection.
 const LOCAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -54,7 +55,8 @@ pub(crate) async fn answer(core: &Rc<Core>, face: &Face, down: &mut Downstream, 
 async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound) -> Result<Answered, Problem> {
     let mut tried: Vec<Rc<Replica>> = Vec::new();
     let mut again: Option<Rc<Replica>> = None;
-    let mut replays = 0;
+    let mut retries = 0;
+    let mut sticky: Option<Sticky> = None;
     // What is told if the request was sent, and no other replica is found for it.
     let mut unanswered: Option<Problem> = None;
     let mut patience = Patience::default();
@@ -73,23 +75,35 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
                 Problem::new(StatusCode::NOT_FOUND, format!("no app serves {} on {}", outbound.path(), outbound.host()))
             });
         };
+        outbound.record.is_for(app);
+        let sticky = sticky.get_or_insert_with(|| Sticky::read(&app.traffic.balance, outbound.written(), || app.random()));
         let same = again.take().filter(|replica| !replica.is_retired());
         let must_be_new = same.is_some();
-        let Some(replica) = same.or_else(|| app.pick(&tried)) else {
-            if let Err(problem) = wait_for_replica(core, app, &mut patience, !tried.is_empty()).await {
+        let Some(replica) = same.or_else(|| app.pick(&tried, sticky.key())) else {
+            if let Err(problem) = wait_for_replica(core, app, outbound, &mut patience, !tried.is_empty()).await {
                 return Err(unanswered.unwrap_or(problem));
             }
             continue;
         };
         let in_flight = InFlight::new(Rc::clone(&replica));
+        if let Sticky::New { cookie, .. } = sticky
+            && outbound.head.set_cookie.is_none()
+        {
+            outbound.head.set_cookie = Some(cookie.clone());
+        }
 
         let idle = if must_be_new { None } else { replica.take_idle(outbound.head.is_idempotent) };
         let mut lease = match idle {
             Some(lease) => lease,
             None => match connect::open(core, &replica).await {
-                Ok(lease) => lease,
+                Ok(lease) => {
+                    app.ledger.connected(replica.key);
+                    lease
+                }
                 Err(error) => {
                     tracing::debug!(%error, "a replica was passed over");
+                    app.ledger.connect_failed(replica.key);
+                    outbound.record.count_replay();
                     tried.push(replica);
                     if patience.is_over(core) {
                         return Err(unanswered.unwrap_or_else(|| too_late(core, app, true)));
@@ -99,21 +113,42 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
             },
         };
         let mut input = Input::new(&core.buffers);
+        // Most requests go to their first replica at once: the clock need not be asked again.
+        let is_first = tried.is_empty() && !must_be_new && patience.is_whole();
+        let sent_at = if is_first { outbound.record.begun() } else { Instant::now() };
         let failure = match exchange::run(&core.limits, down, outbound, &mut lease, &mut input).await {
-            Ok(head) => return Ok(pass_on(head, lease, input, Some(in_flight))),
+            Ok(head) => {
+                let now = Instant::now();
+                replica.saw(head.status >= 500, now.saturating_duration_since(sent_at));
+                let after = now.saturating_duration_since(outbound.record.begun());
+                outbound.record.answered(head.status, Some(replica.key), down.output.as_slice().len(), after);
+                return Ok(pass_on(head, lease, input, Some(in_flight)));
+            }
             Err(failure) => failure,
         };
-        let may_replay = outbound.head.is_idempotent && outbound.can_replay() && replays < REPLAYS_MAX;
+        // A kept connection may just have been at its end.
+        if failure.is_replicas_fault() && !lease.is_reused {
+            replica.saw(true, sent_at.elapsed());
+        }
+        let may_retry = outbound.head.is_idempotent && outbound.can_replay() && retries < RETRIES_MAX;
         let must_pause = match failure {
             Failure::Client => return Err(client_fault(outbound)),
-            Failure::Unsent => false,
-            Failure::Unanswered | Failure::Broken | Failure::Lost if may_replay => {
-                unanswered = Some(no_answer(core, &failure, &replica, outbound, replays));
-                replays += 1;
-                replays == REPLAYS_MAX
+            Failure::Unsent => {
+                outbound.record.count_replay();
+                false
+            }
+            Failure::Unanswered | Failure::Broken | Failure::Lost if may_retry && !app.ledger.may_retry() => {
+                app.meters.retries_refused.add(1);
+                return Err(out_of_budget(&replica, app));
+            }
+            Failure::Unanswered | Failure::Broken | Failure::Lost if may_retry => {
+                unanswered = Some(no_answer(core, &failure, &replica, outbound, retries));
+                outbound.record.count_retry();
+                retries += 1;
+                retries == RETRIES_MAX
             }
             Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Unasked | Failure::Late | Failure::Lost => {
-                return Err(no_answer(core, &failure, &replica, outbound, replays));
+                return Err(no_answer(core, &failure, &replica, outbound, retries));
             }
         };
         if lease.is_reused {
@@ -124,13 +159,13 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
         }
         if must_pause {
             drop((lease, in_flight));
-            sleep(REPLAY_PAUSE).await;
+            sleep(RETRY_PAUSE).await;
         }
     }
 }
 
 /// Waits until the table has changed, where that may help.
-async fn wait_for_replica(core: &Core, app: &App, patience: &mut Patience, has_tried: bool) -> Result<(), Problem> {
+async fn wait_for_replica(core: &Core, app: &App, outbound: &Outbound, patience: &mut Patience, has_tried: bool) -> Result<(), Problem> {
     let name = &app.name;
     if app.desired == 0 {
         let named = if *name == cluster::app::AppName::builtin() { String::new() } else { format!("\"app\": \"{name}\", ") };
@@ -139,7 +174,10 @@ async fn wait_for_replica(core: &Core, app: &App, patience: &mut Patience, has_t
             format!("app {name} is scaled to 0; start it with: curl -X POST http://localhost:8000/scale -d '{{{named}\"count\": 1}}'"),
         ));
     }
-    match patience.next_table(core).await {
+    outbound.record.begin_hold();
+    let waited = patience.next_table(core).await;
+    outbound.record.end_hold();
+    match waited {
         Ok(()) => Ok(()),
         Err(Spent::Crowded) => {
             let max = core.limits.hold_max;
@@ -166,7 +204,7 @@ fn client_fault(outbound: &Outbound) -> Problem {
 }
 
 /// What is told of a request that was sent and is not sent again.
-fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbound, replays: u32) -> Problem {
+fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbound, retries: u32) -> Problem {
     let id = replica.key.replica;
     let method = outbound.head.method;
     match failure {
@@ -199,7 +237,11 @@ fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbo
             ),
         ),
         Failure::Unsent | Failure::Unanswered => {
-            let before = if replays == 0 { String::new() } else { format!("; it had been sent before, {replays} times") };
+            let before = match retries {
+                0 => "",
+                1 => "; it had been sent once before",
+                _ => "; it had been sent twice before",
+            };
             Problem::new(
                 StatusCode::BAD_GATEWAY,
                 format!("replica {id} got the request and ended the connection without an answer{before}"),
@@ -208,8 +250,19 @@ fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbo
     }
 }
 
+/// What is told of a request that could be sent again, where too many are.
+fn out_of_budget(replica: &Replica, app: &App) -> Problem {
+    let id = replica.key.replica;
+    let detail = format!(
+        "replica {id} got the request and ended the connection without an answer; it is not sent again, since more than a fifth of the requests of app {} were in the last seconds",
+        app.name
+    );
+    Problem::new(StatusCode::BAD_GATEWAY, detail)
+}
+
 /// Sends a request to the API server of this process.
 async fn to_api(core: &Rc<Core>, door: &LocalDoor, down: &mut Downstream, outbound: &mut Outbound) -> Result<Answered, Problem> {
+    outbound.record.is_for_api();
     let busy = || Problem::passing("the controller's API does not take requests now; try again");
     let (ours, theirs) = tokio::io::duplex(LOCAL_BYTES_MAX);
     let entering = door.enter(LocalConnection { stream: theirs, peer: down.client.peer });
@@ -221,6 +274,8 @@ async fn to_api(core: &Rc<Core>, door: &LocalDoor, down: &mut Downstream, outbou
     match exchange::run(&core.limits, down, outbound, &mut lease, &mut input).await {
         Ok(head) => {
             down.client.answer_is_from_api();
+            let after = outbound.record.begun().elapsed();
+            outbound.record.answered(head.status, None, down.output.as_slice().len(), after);
             Ok(pass_on(head, lease, input, None))
         }
         Err(Failure::Client) => Err(client_fault(outbound)),

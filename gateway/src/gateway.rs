@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::app::AppName;
 use cluster::route::{RouteAck, RouteKey, RoutingTable};
 use tokio::sync::Notify;
 
+use crate::access_log::Writer;
 use crate::ack::{self, ThreadAck};
 use crate::config::Config;
-use crate::core::Core;
+use crate::core::{Core, Given};
 use crate::door::Face;
+use crate::figures::Figures;
 use crate::inbox::{Inbox, Published};
+use crate::ledger::AppLedger;
+use crate::meters::ThreadMeters;
 use crate::thread;
 
 /// How long a thread may take to start.
@@ -32,6 +37,14 @@ pub enum Error {
         threads: usize,
         /// Listeners of the door.
         listeners: usize,
+    },
+    /// The file of the access log cannot be opened.
+    #[error("cannot write the access log to {}: {source}; name another file with --access-log", path.display())]
+    AccessLog {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// A thread could not be started, or cannot serve.
     #[error("cannot start thread {number} of the gateway: {source}")]
@@ -49,15 +62,18 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Gateway {
     threads: Vec<Thread>,
-    /// The turn counters of the apps. Locked by [`Gateway::publish`] alone.
-    turns: Mutex<BTreeMap<AppName, Arc<AtomicUsize>>>,
+    /// The ledgers of the apps in the table. No thread locks them.
+    ledgers: Mutex<BTreeMap<AppName, Arc<AppLedger>>>,
+    began: Instant,
     ack_changed: Arc<Notify>,
+    log: Option<Writer>,
 }
 
 #[derive(Debug)]
 struct Thread {
     inbox: Arc<Inbox>,
     ack: Arc<ThreadAck>,
+    meters: Arc<ThreadMeters>,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -69,7 +85,7 @@ impl Gateway {
     /// # Errors
     /// An [`Error`] that says which door or thread.
     pub fn start(config: Config, doors: Vec<(Vec<TcpListener>, Face)>) -> Result<Gateway, Error> {
-        let Config { threads, limits } = config;
+        let Config { threads, limits, access_log } = config;
         let threads = threads.max(1);
         let mut doors_of: Vec<Vec<thread::Door>> = (0..threads).map(|_| Vec::new()).collect();
         for (listeners, face) in doors {
@@ -82,33 +98,55 @@ impl Gateway {
                 doors.push((listener, face.clone()));
             }
         }
-        let mut gateway = Gateway { threads: Vec::new(), turns: Mutex::default(), ack_changed: Arc::default() };
+        let open_log = |config: crate::access_log::Config| {
+            Writer::start(&config).map_err(|source| Error::AccessLog { path: config.path.unwrap_or_default(), source })
+        };
+        let log = access_log.map(open_log).transpose()?;
+        let mut gateway =
+            Gateway { threads: Vec::new(), ledgers: Mutex::default(), began: Instant::now(), ack_changed: Arc::default(), log };
         let held: Arc<AtomicUsize> = Arc::default();
         for (number, doors) in doors_of.into_iter().enumerate() {
             let failed = |source| Error::Thread { number, source };
             let inbox: Arc<Inbox> = Arc::default();
             let ack = ThreadAck::new(Arc::clone(&gateway.ack_changed));
             let (started, has_started) = mpsc::sync_channel(1);
-            let (thread_inbox, thread_ack, limits, held) = (Arc::clone(&inbox), Arc::clone(&ack), limits.clone(), Arc::clone(&held));
-            let run = move || thread::run(doors, &thread_inbox, || Core::new(&limits, held, thread_ack), &started);
+            let meters: Arc<ThreadMeters> = Arc::default();
+            let log = gateway.log.as_ref().map(Writer::end);
+            let given = Given { number, held: Arc::clone(&held), ack: Arc::clone(&ack), meters: Arc::clone(&meters), log };
+            let (thread_inbox, limits) = (Arc::clone(&inbox), limits.clone());
+            let run = move || thread::run(doors, &thread_inbox, || Core::new(&limits, given), &started);
             let handle = std::thread::Builder::new().name(format!("gateway-{number}")).spawn(run).map_err(failed)?;
-            gateway.threads.push(Thread { inbox, ack, handle: Some(handle) });
+            gateway.threads.push(Thread { inbox, ack, meters, handle: Some(handle) });
             wait_for_start(&has_started).map_err(failed)?;
         }
         Ok(gateway)
     }
 
+    fn ledgers(&self) -> MutexGuard<'_, BTreeMap<AppName, Arc<AppLedger>>> {
+        // A panic between two changes leaves a ledger too few, which the next table adds.
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was counted until now.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let ledgers = self.ledgers().clone();
+        Figures::gather(self.threads.iter().map(|thread| thread.meters.as_ref()), &ledgers)
+    }
+
     /// Gives all threads a table. Each works by it from its next request on, and acknowledges it.
     pub fn publish(&self, table: Arc<RoutingTable>) {
-        let turns = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|name, _| table.apps.contains_key(name));
-            for name in table.apps.keys() {
-                turns.entry(name.clone()).or_default();
+        let ledgers = {
+            let mut ledgers = self.ledgers();
+            ledgers.retain(|name, _| table.apps.contains_key(name));
+            for (name, routes) in &table.apps {
+                let ledger =
+                    ledgers.entry(name.clone()).or_insert_with(|| Arc::new(AppLedger::new(name.clone(), self.threads.len(), self.began)));
+                ledger.keep(routes);
             }
-            turns.clone()
+            ledgers.clone()
         };
-        let published = Arc::new(Published { table, turns });
+        let published = Arc::new(Published { table, ledgers });
         for thread in &self.threads {
             thread.inbox.publish(Arc::clone(&published));
         }
@@ -140,7 +178,11 @@ impl Gateway {
             thread.inbox.stop(deadline);
         }
         let handles: Vec<JoinHandle<()>> = self.threads.iter_mut().filter_map(|thread| thread.handle.take()).collect();
-        let joined = tokio::task::spawn_blocking(move || handles.into_iter().for_each(join));
+        let log = self.log.take();
+        let joined = tokio::task::spawn_blocking(move || {
+            handles.into_iter().for_each(join);
+            log.into_iter().for_each(Writer::join);
+        });
         if joined.await.is_err() {
             tracing::error!("the threads of the gateway could not be joined");
         }
@@ -153,6 +195,7 @@ impl Drop for Gateway {
             thread.inbox.stop(Duration::ZERO);
         }
         self.threads.iter_mut().filter_map(|thread| thread.handle.take()).for_each(join);
+        self.log.take().into_iter().for_each(Writer::join);
     }
 }
 

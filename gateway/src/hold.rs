@@ -29,6 +29,11 @@ impl Patience {
         Instant::now() >= self.until(core)
     }
 
+    /// Nothing has failed yet.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.until.is_none()
+    }
+
     fn until(&mut self, core: &Core) -> Instant {
         *self.until.get_or_insert_with(|| Instant::now() + Duration::from_millis(core.limits.hold_ms))
     }

@@ -1,7 +1,6 @@
 //! What a gateway thread is told from outside: the latest table, lost routes, the order to stop.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,12 +8,13 @@ use cluster::app::AppName;
 use cluster::route::{RouteKey, RoutingTable};
 use tokio::sync::Notify;
 
-/// A table on its way to the threads, with the turn counter of each app: one for all threads, and the same from table to table, so
-/// that round-robin is exact.
+use crate::ledger::AppLedger;
+
+/// A table on its way to the threads, with the ledger of each app: one for all threads, and the same from table to table.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) table: Arc<RoutingTable>,
-    pub(crate) turns: BTreeMap<AppName, Arc<AtomicUsize>>,
+    pub(crate) ledgers: BTreeMap<AppName, Arc<AppLedger>>,
 }
 
 /// What has come since the thread last looked. A later table replaces an earlier one; lost routes are a set: so it is bounded.

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 mod ack;
 mod answer;
 mod body;
@@ -18,6 +19,7 @@ mod buffer;
 mod chunks;
 mod client;
 mod clock;
+mod complaints;
 mod config;
 mod connect;
 mod core;
@@ -25,6 +27,7 @@ mod door;
 mod downstream;
 mod exchange;
 mod fields;
+mod figures;
 mod forward;
 mod framing;
 mod gateway;
@@ -32,16 +35,20 @@ mod head;
 mod hold;
 mod inbox;
 mod keeping;
+mod ledger;
 mod link;
 pub mod listen;
+mod meters;
 mod outbound;
 mod pipe;
 mod problem;
+mod record;
 mod registry;
 mod relay;
 mod replica;
 mod request;
 mod request_id;
+mod sticky;
 mod stream;
 mod table;
 mod target;
@@ -49,4 +56,5 @@ mod thread;
 
 pub use config::{Config, Limits};
 pub use door::{Face, LocalConnection, LocalDoor, is_reserved};
+pub use figures::{AppFigures, Figures, Times};
 pub use gateway::{Error, Gateway};

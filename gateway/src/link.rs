@@ -38,6 +38,13 @@ pub(crate) enum Failure {
     Client,
 }
 
+impl Failure {
+    /// A replica that works does not do this.
+    pub(crate) fn is_replicas_fault(&self) -> bool {
+        matches!(self, Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Late)
+    }
+}
+
 /// The state of a connection, shared by its user and the sweep.
 #[derive(Debug)]
 pub(crate) struct Link {

@@ -16,6 +16,7 @@ use crate::chunks::Malformed;
 use crate::downstream::Downstream;
 use crate::framing::Framing;
 use crate::link::Lease;
+use crate::record::Record;
 use crate::request::RequestHead;
 
 /// How much of a body is kept.
@@ -36,6 +37,8 @@ pub(crate) enum Sent {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     pub(crate) head: RequestHead,
+    /// What becomes of it.
+    pub(crate) record: Record,
     out: Output,
     head_bytes: usize,
     body: Body,
@@ -49,7 +52,7 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     /// The request whose head was written to `out`.
-    pub(crate) fn new(head: RequestHead, out: Output) -> Self {
+    pub(crate) fn new(head: RequestHead, out: Output, record: Record) -> Self {
         Outbound {
             head_bytes: out.as_slice().len(),
             body: Body::new(head.framing),
@@ -57,6 +60,7 @@ impl Outbound {
             is_whole: true,
             waits_to_be_asked: head.expects_continue,
             fault: None,
+            record,
             head,
             out,
         }
@@ -73,7 +77,7 @@ impl Outbound {
     }
 
     /// What was written; the head is at its beginning while the request can be sent.
-    fn written(&self) -> &[u8] {
+    pub(crate) fn written(&self) -> &[u8] {
         self.out.as_slice()
     }
 

@@ -44,8 +44,9 @@ impl Problem {
         Problem { status: StatusCode::SERVICE_UNAVAILABLE, detail: detail.into(), is_passing: true }
     }
 
-    /// Writes it as an answer.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, manner: Manner) {
+    /// Writes it as an answer. Returns how long its head is.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, manner: Manner) -> usize {
+        let before = out.len();
         let title = self.status.canonical_reason().unwrap_or("Error");
         let details = Details { r#type: "about:blank", title, status: self.status.as_u16(), detail: &self.detail };
         // A struct of texts and a number always serialises.
@@ -66,8 +67,10 @@ impl Problem {
             (true, false) => {}
         }
         out.extend_from_slice(b"\r\n");
+        let head_bytes = out.len() - before;
         if !manner.is_head {
             out.extend_from_slice(&json);
         }
+        head_bytes
     }
 }

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::NodeId;
+use cluster::balance;
 use cluster::route::{Route, RouteKey, Target};
+use cluster::sample::Sample;
 
 use crate::ack::ThreadAck;
 use crate::keeping::Keeping;
+use crate::ledger::Standing;
 use crate::link::Lease;
 
 /// The most idle connections to one replica that one thread keeps.
@@ -29,7 +32,15 @@ pub(crate) struct Replica {
     pub(crate) key: RouteKey,
     pub(crate) node: NodeId,
     pub(crate) target: Target,
+    /// The number by which values are found to belong to it: the same after a restart in place.
+    pub(crate) number: u64,
     keeping: Cell<Keeping>,
+    /// How it stands with all threads.
+    standing: RefCell<Arc<Standing>>,
+    /// Its requests under way are counted over all threads.
+    is_weighed: Cell<bool>,
+    /// What its answers were like since the last sweep.
+    sample: RefCell<Sample>,
     in_flight: Cell<u64>,
     is_retired: Cell<bool>,
     /// Ordered by the time since when they are idle.
@@ -44,12 +55,16 @@ struct Idle {
 }
 
 impl Replica {
-    pub(crate) fn new(route: &Route, ack: Arc<ThreadAck>) -> Rc<Self> {
+    pub(crate) fn new(route: &Route, standing: Arc<Standing>, ack: Arc<ThreadAck>) -> Rc<Self> {
         Rc::new(Replica {
             key: route.key,
             node: route.node,
             target: route.target.clone(),
+            number: balance::hash(&route.key.replica.0.to_be_bytes()),
             keeping: Cell::new(Keeping::new()),
+            standing: RefCell::new(standing),
+            is_weighed: Cell::new(false),
+            sample: RefCell::default(),
             in_flight: Cell::new(0),
             is_retired: Cell::new(false),
             idle: RefCell::new(Vec::new()),
@@ -57,9 +72,11 @@ impl Replica {
         })
     }
 
-    /// It is in the table.
-    pub(crate) fn enlist(&self, keepalive_idle: Duration) {
+    /// It is in the table. `is_weighed`: its requests under way count, over all threads.
+    pub(crate) fn enlist(&self, keepalive_idle: Duration, standing: Arc<Standing>, is_weighed: bool) {
         self.learn(|keeping| keeping.configure(keepalive_idle));
+        self.standing.replace(standing);
+        self.is_weighed.set(is_weighed);
         self.is_retired.set(false);
     }
 
@@ -76,6 +93,35 @@ impl Replica {
 
     pub(crate) fn in_flight(&self) -> u64 {
         self.in_flight.get()
+    }
+
+    /// It is left out for now.
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.standing.borrow().is_ejected()
+    }
+
+    /// Its requests under way, over all threads; counted where the app is balanced by it.
+    pub(crate) fn load(&self) -> u64 {
+        self.standing.borrow().in_flight()
+    }
+
+    /// For how long it has been in the table, in milliseconds.
+    pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
+        self.standing.borrow().age_ms(now_ms)
+    }
+
+    /// What one of its answers was like. `is_error`: 5xx, or none at all.
+    pub(crate) fn saw(&self, is_error: bool, first_byte: Duration) {
+        self.sample.borrow_mut().count(is_error, u64::try_from(first_byte.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// What was seen since this was last asked; `None`: nothing.
+    pub(crate) fn take_sample(&self) -> Option<(RouteKey, Sample)> {
+        let mut sample = self.sample.borrow_mut();
+        if sample.is_empty() {
+            return None;
+        }
+        Some((self.key, std::mem::take(&mut *sample)))
     }
 
     fn learn(&self, lesson: impl FnOnce(&mut Keeping)) {
@@ -158,25 +204,36 @@ impl Replica {
 
 /// A request under way on a replica, from the moment it was picked until the last byte of its answer was taken.
 #[derive(Debug)]
-pub(crate) struct InFlight(Rc<Replica>);
+pub(crate) struct InFlight {
+    replica: Rc<Replica>,
+    weighed: Option<Arc<Standing>>,
+}
 
 impl InFlight {
     pub(crate) fn new(replica: Rc<Replica>) -> Self {
         replica.in_flight.set(replica.in_flight.get() + 1);
-        InFlight(replica)
+        let weighed = replica.is_weighed.get().then(|| Arc::clone(&replica.standing.borrow()));
+        if let Some(standing) = &weighed {
+            standing.enter();
+        }
+        InFlight { replica, weighed }
     }
 
     pub(crate) fn replica(&self) -> &Rc<Replica> {
-        &self.0
+        &self.replica
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let left = self.0.in_flight.get() - 1;
-        self.0.in_flight.set(left);
-        if self.0.is_retired.get() {
-            self.0.ack.fell(self.0.key, left);
+        if let Some(standing) = &self.weighed {
+            standing.leave();
+        }
+        let replica = &self.replica;
+        let left = replica.in_flight.get() - 1;
+        replica.in_flight.set(left);
+        if replica.is_retired.get() {
+            replica.ack.fell(replica.key, left);
         }
     }
 }

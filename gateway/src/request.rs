@@ -40,6 +40,8 @@ pub(crate) struct RequestHead {
     pub(crate) expects_continue: bool,
     /// The client would change to another protocol.
     pub(crate) asks_upgrade: bool,
+    /// A cookie that the client is given with its answer, so that its next requests are known.
+    pub(crate) set_cookie: Option<String>,
 }
 
 impl RequestHead {
@@ -143,6 +145,7 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
         keeps_alive: !connection.is_close && (!is_http10 || connection.is_keep_alive),
         expects_continue: expects_continue && framing != Framing::Length(0),
         asks_upgrade,
+        set_cookie: None,
     })
 }
 

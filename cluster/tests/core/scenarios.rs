@@ -184,7 +184,7 @@ fn a_member_that_is_gone_from_the_store_is_gone_from_the_state() {
 #[test]
 fn before_the_desired_state_is_known_nothing_is_decided() {
     let mut world = World::new(1);
-    let mut state = cluster::ClusterState::new(world.controller.cluster, 1, world.controller.settings, Now::default());
+    let mut state = cluster::ClusterState::new(world.controller.cluster, 1, world.controller.settings.clone(), Now::default());
     state.observe(Event::Tick, Now::default());
     assert_eq!(state.decide(Now::default(), &mut world.ids), cluster::Effects::default());
 }

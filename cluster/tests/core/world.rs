@@ -225,7 +225,7 @@ impl World {
 
     pub fn restart_controller(&mut self) {
         self.epoch += 1;
-        self.controller = ClusterState::new(self.controller.cluster, self.epoch, self.controller.settings, self.now);
+        self.controller = ClusterState::new(self.controller.cluster, self.epoch, self.controller.settings.clone(), self.now);
         for link in self.links.values_mut() {
             *link = Link { agent: link.agent, ..Link::default() };
         }

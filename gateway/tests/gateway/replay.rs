@@ -82,7 +82,7 @@ fn a_request_is_sent_again_twice_and_no_more() {
     let rig = Rig::new(1);
     rig.publish((1..).zip(&replicas).map(|(number, upstream)| direct(number, upstream)).collect());
     let detail = rig.get("/").problem(502);
-    assert!(detail.contains("without an answer; it had been sent before, 2 times"), "{detail}");
+    assert!(detail.contains("sent twice before"), "{detail}");
     assert_eq!(replicas.iter().map(Upstream::requests).sum::<usize>(), 3);
 }
 

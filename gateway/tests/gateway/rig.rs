@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cluster::app::AppName;
 use cluster::id::{NodeId, ReplicaId};
 use cluster::route::{AppRoutes, Route, RouteAck, RouteKey, RoutingTable, Target};
+use cluster::traffic::Traffic;
 use gateway::{Config, Face, Gateway, Limits, listen};
 
 use crate::client::{Answer, Client, until};
@@ -47,13 +48,13 @@ impl Rig {
     pub fn with(threads: usize, limits: Limits, face: Face) -> Self {
         let listeners = listen::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), threads).unwrap();
         let addr = listeners[0].local_addr().unwrap();
-        let gateway = Gateway::start(Config { threads, limits }, vec![(listeners, face)]).unwrap();
+        let gateway = Gateway::start(Config { threads, limits, access_log: None }, vec![(listeners, face)]).unwrap();
         Rig { gateway, addr, version: AtomicU64::new(0) }
     }
 
     pub fn table(&self, desired: u32, replicas: Vec<Route>) -> RoutingTable {
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
-        let routes = AppRoutes { desired, keepalive_idle_ms: 4_000, replicas };
+        let routes = AppRoutes { desired, keepalive_idle_ms: 4_000, traffic: Traffic::default(), replicas };
         RoutingTable { epoch: 1, version, fallback: Some(AppName::builtin()), apps: BTreeMap::from([(AppName::builtin(), routes)]) }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use gateway::{Config, Error, Face, Gateway, Limits, listen};
+use gateway::{Config, Error, Face, Gateway, listen};
 
 use crate::client::DEADLINE;
 use crate::rig::{Rig, direct};
@@ -72,6 +72,6 @@ fn a_gateway_that_is_dropped_joins_its_threads() {
 #[test]
 fn a_door_needs_a_listener_for_each_thread() {
     let listeners = listen::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-    let started = Gateway::start(Config { threads: 2, limits: Limits::default() }, vec![(listeners, Face::Apps)]);
+    let started = Gateway::start(Config { threads: 2, ..Config::default() }, vec![(listeners, Face::Apps)]);
     assert!(matches!(started, Err(Error::Doors { threads: 2, listeners: 1 })));
 }

@@ -1,0 +1,424 @@
+//! Which replicas of an app get no requests for a while, for what their answers are like: passive outlier ejection.
+//!
+//! A replica is judged against the others of its app, never by itself: where all fail, leaving some out helps nobody, and a caller who
+//! provokes errors cannot take replicas away from the rest. Only connections that fail are held against it at once. No more than a
+//! part of the app is left out at any time, each only for a while, longer each time, and then it is as good as any other.
+//!
+//! Absent from here: the clock, and what leaving out means (the gateway uses who is left out as a second choice).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::route::RouteKey;
+use crate::sample::Sample;
+
+/// So many failed connections one after another are too many.
+const CONNECTS_FAILED_MAX: u32 = 3;
+/// How long what was seen counts, in milliseconds: a whole window and the one before it.
+const WINDOW_MS: u64 = 2_500;
+/// So many errors in that time are enough to look closer.
+const ERRORS_MIN: u64 = 10;
+/// So many requests in that time say how long a replica takes.
+const TIMED_MIN: u64 = 20;
+/// So many times as long as the others is too long.
+const SLOWER_BY: u64 = 3;
+/// A difference below this is not worth anybody's notice, in microseconds.
+const SLOWER_MIN_US: u64 = 20_000;
+/// How long a replica is left out the first time; doubled each time.
+const EJECTED_MS: u64 = 5_000;
+/// The longest time.
+const EJECTED_MS_MAX: u64 = 60_000;
+/// Who did well for so long begins anew.
+const FORGIVEN_AFTER_MS: u64 = 60_000;
+
+/// Why a replica is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Connections to it fail.
+    Connect,
+    /// It answers by errors, and others do not.
+    Errors,
+    /// It takes much longer than the others.
+    Latency,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Reason; 3] = [Reason::Connect, Reason::Errors, Reason::Latency];
+
+    /// The word for it in figures.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Connect => "connect",
+            Reason::Errors => "errors",
+            Reason::Latency => "latency",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Connect => "connections to it fail",
+            Reason::Errors => "it answers by errors, and the others do not",
+            Reason::Latency => "it takes much longer than the others",
+        })
+    }
+}
+
+/// What changes for a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which one.
+    pub key: RouteKey,
+    /// It is left out for this reason and so many milliseconds; `None`: it is back.
+    pub ejected: Option<(Reason, u64)>,
+}
+
+/// The judge of one app's replicas.
+#[derive(Clone, Debug, Default)]
+pub struct Outliers {
+    max_ejected_percent: u8,
+    replicas: BTreeMap<RouteKey, Record>,
+    window_began_ms: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Record {
+    connects_failed: u32,
+    now: Sample,
+    before: Sample,
+    /// When it is back.
+    ejected_until_ms: Option<u64>,
+    /// How often it was left out without having done well for long in between.
+    ejections: u32,
+    back_since_ms: u64,
+}
+
+impl Record {
+    fn seen(&self) -> Sample {
+        let mut seen = self.now.clone();
+        seen.add(&self.before);
+        seen
+    }
+
+    fn forget(&mut self) {
+        self.connects_failed = 0;
+        self.now = Sample::default();
+        self.before = Sample::default();
+    }
+}
+
+impl Outliers {
+    /// The app has these replicas from now on. Returned: who is back because fewer may be left out now.
+    pub fn keep(&mut self, keys: &BTreeSet<RouteKey>, max_ejected_percent: u8, now_ms: u64) -> Vec<Change> {
+        self.max_ejected_percent = max_ejected_percent.min(100);
+        self.replicas.retain(|key, _| keys.contains(key));
+        for key in keys {
+            self.replicas.entry(*key).or_default();
+        }
+        let mut back = Vec::new();
+        while self.ejected().count() > self.ejected_max() {
+            let first = self.replicas.iter_mut().filter(|(_, record)| record.ejected_until_ms.is_some());
+            let Some((key, record)) = first.min_by_key(|(_, record)| record.ejected_until_ms) else { break };
+            record.ejected_until_ms = None;
+            record.back_since_ms = now_ms;
+            back.push(Change { key: *key, ejected: None });
+        }
+        back
+    }
+
+    /// Those who are left out.
+    pub fn ejected(&self) -> impl Iterator<Item = RouteKey> + '_ {
+        self.replicas.iter().filter(|(_, record)| record.ejected_until_ms.is_some()).map(|(key, _)| *key)
+    }
+
+    /// How many may be left out at once; never all.
+    fn ejected_max(&self) -> usize {
+        let all = self.replicas.len();
+        (all * usize::from(self.max_ejected_percent) / 100).min(all.saturating_sub(1))
+    }
+
+    /// A connection to a replica could not be opened.
+    pub fn connect_failed(&mut self, key: RouteKey, now_ms: u64) -> Option<Change> {
+        let record = self.replicas.get_mut(&key)?;
+        record.connects_failed += 1;
+        if record.connects_failed < CONNECTS_FAILED_MAX {
+            return None;
+        }
+        self.eject(key, Reason::Connect, now_ms)
+    }
+
+    /// A connection to a replica was opened.
+    pub fn connected(&mut self, key: RouteKey) {
+        if let Some(record) = self.replicas.get_mut(&key) {
+            record.connects_failed = 0;
+        }
+    }
+
+    /// Takes in what was seen of a replica's answers.
+    pub fn add(&mut self, key: RouteKey, sample: &Sample) {
+        if let Some(record) = self.replicas.get_mut(&key) {
+            record.now.add(sample);
+        }
+    }
+
+    /// Time has passed: who is back, and who is left out from now on.
+    pub fn tick(&mut self, now_ms: u64) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (key, record) in &mut self.replicas {
+            if record.ejected_until_ms.is_some_and(|until| now_ms >= until) {
+                record.ejected_until_ms = None;
+                record.back_since_ms = now_ms;
+                // What it did before it was left out is paid for.
+                record.forget();
+                changes.push(Change { key: *key, ejected: None });
+            } else if record.ejected_until_ms.is_none() && now_ms.saturating_sub(record.back_since_ms) >= FORGIVEN_AFTER_MS {
+                record.ejections = 0;
+            }
+        }
+        changes.extend(self.judge(now_ms));
+        if now_ms.saturating_sub(self.window_began_ms) >= WINDOW_MS {
+            self.window_began_ms = now_ms;
+            for record in self.replicas.values_mut() {
+                record.before = std::mem::take(&mut record.now);
+            }
+        }
+        changes
+    }
+
+    /// Compares each with the others that get requests.
+    fn judge(&mut self, now_ms: u64) -> Vec<Change> {
+        if self.ejected_max() == 0 {
+            return Vec::new();
+        }
+        let seen: Vec<(RouteKey, Sample)> = self
+            .replicas
+            .iter()
+            .filter(|(_, record)| record.ejected_until_ms.is_none())
+            .map(|(key, record)| (*key, record.seen()))
+            .filter(|(_, seen)| !seen.is_empty())
+            .collect();
+        let mut changes = Vec::new();
+        for (key, mine) in &seen {
+            let others = || seen.iter().filter(|(other, _)| other != key).map(|(_, seen)| seen);
+            let reason = if fails_alone(mine, others()) {
+                Reason::Errors
+            } else if is_slow_alone(mine, others()) {
+                Reason::Latency
+            } else {
+                continue;
+            };
+            changes.extend(self.eject(*key, reason, now_ms));
+        }
+        changes
+    }
+
+    fn eject(&mut self, key: RouteKey, reason: Reason, now_ms: u64) -> Option<Change> {
+        let is_full = self.ejected().count() >= self.ejected_max();
+        let record = self.replicas.get_mut(&key).filter(|record| record.ejected_until_ms.is_none())?;
+        if is_full {
+            return None;
+        }
+        let for_ms = EJECTED_MS.saturating_mul(1 << record.ejections.min(16)).min(EJECTED_MS_MAX);
+        record.ejections += 1;
+        record.ejected_until_ms = Some(now_ms.saturating_add(for_ms));
+        record.forget();
+        Some(Change { key, ejected: Some((reason, for_ms)) })
+    }
+}
+
+/// At least half of its requests fail, and of the others' less than half as many.
+fn fails_alone<'a>(mine: &Sample, others: impl Iterator<Item = &'a Sample>) -> bool {
+    if mine.errors() < ERRORS_MIN || mine.errors() * 2 < mine.requests() {
+        return false;
+    }
+    let (errors, requests) = others.fold((0, 0), |(errors, requests), other| (errors + other.errors(), requests + other.requests()));
+    // errors/requests < mine.errors()/mine.requests()/2, without a division.
+    requests > 0 && u128::from(errors) * 2 * u128::from(mine.requests()) < u128::from(mine.errors()) * u128::from(requests)
+}
+
+/// Its usual request and its mean one take three times as long as those of the others: the one or the other alone may be chance, where
+/// requests are of several kinds.
+fn is_slow_alone<'a>(mine: &Sample, others: impl Iterator<Item = &'a Sample>) -> bool {
+    if mine.requests() < TIMED_MIN {
+        return false;
+    }
+    let mut all = Sample::default();
+    others.filter(|other| other.requests() >= TIMED_MIN).for_each(|other| all.add(other));
+    let is_longer = |mine: u64, theirs: u64| mine >= theirs.saturating_mul(SLOWER_BY).max(theirs.saturating_add(SLOWER_MIN_US));
+    !all.is_empty() && is_longer(mine.median_us(), all.median_us()) && is_longer(mine.mean_us(), all.mean_us())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::ReplicaId;
+
+    fn key(n: u128) -> RouteKey {
+        RouteKey { replica: ReplicaId(n), attempt: 1 }
+    }
+
+    fn judge(count: u128, percent: u8) -> Outliers {
+        let mut outliers = Outliers::default();
+        outliers.keep(&(1..=count).map(key).collect(), percent, 0);
+        outliers
+    }
+
+    fn sample(requests: u64, errors: u64, us: u64) -> Sample {
+        let mut sample = Sample::default();
+        (0..requests).for_each(|nth| sample.count(nth < errors, us));
+        sample
+    }
+
+    fn out(changes: &[Change]) -> Vec<(u128, Option<Reason>)> {
+        changes.iter().map(|change| (change.key.replica.0, change.ejected.map(|(reason, _)| reason))).collect()
+    }
+
+    #[test]
+    fn three_failed_connections_in_a_row_are_enough_and_one_that_opens_forgives_them() {
+        let mut outliers = judge(4, 50);
+        assert_eq!(outliers.connect_failed(key(1), 0), None);
+        assert_eq!(outliers.connect_failed(key(1), 0), None);
+        outliers.connected(key(1));
+        assert_eq!(outliers.connect_failed(key(1), 0), None);
+        assert_eq!(outliers.connect_failed(key(1), 0), None);
+        assert_eq!(outliers.connect_failed(key(1), 7), Some(Change { key: key(1), ejected: Some((Reason::Connect, 5_000)) }));
+        assert_eq!(outliers.connect_failed(key(1), 7), None);
+        assert_eq!(outliers.tick(5_006), []);
+        assert_eq!(outliers.tick(5_007), [Change { key: key(1), ejected: None }]);
+    }
+
+    #[test]
+    fn who_answers_by_errors_alone_is_left_out() {
+        let mut outliers = judge(3, 50);
+        outliers.add(key(1), &sample(20, 15, 1_000));
+        outliers.add(key(2), &sample(20, 1, 1_000));
+        outliers.add(key(3), &sample(20, 2, 1_000));
+        assert_eq!(out(&outliers.tick(100)), [(1, Some(Reason::Errors))]);
+    }
+
+    #[test]
+    fn where_all_answer_by_errors_nobody_is_left_out() {
+        let mut outliers = judge(4, 100);
+        for n in 1..=4 {
+            outliers.add(key(n), &sample(100, 70 + u64::try_from(n).unwrap_or_default(), 1_000));
+        }
+        assert_eq!(outliers.tick(100), []);
+    }
+
+    #[test]
+    fn few_errors_are_no_burst() {
+        let mut outliers = judge(2, 50);
+        outliers.add(key(1), &sample(9, 9, 1_000));
+        outliers.add(key(2), &sample(9, 0, 1_000));
+        assert_eq!(outliers.tick(100), []);
+    }
+
+    #[test]
+    fn who_takes_much_longer_than_the_others_is_left_out() {
+        let mut outliers = judge(3, 50);
+        for (n, us) in [(1, 2_000), (2, 90_000), (3, 3_000)] {
+            outliers.add(key(n), &sample(30, 0, us));
+        }
+        assert_eq!(out(&outliers.tick(100)), [(2, Some(Reason::Latency))]);
+        // Three times as long as next to nothing is next to nothing.
+        let mut outliers = judge(3, 50);
+        for (n, us) in [(1, 200), (2, 9_000), (3, 300)] {
+            outliers.add(key(n), &sample(30, 0, us));
+        }
+        assert_eq!(outliers.tick(100), []);
+    }
+
+    #[test]
+    fn chance_in_the_mixture_of_requests_is_nobodys_fault() {
+        // One long poll among quick requests; and an even mixture of two kinds, which falls to either side of the middle.
+        let mut outliers = judge(2, 50);
+        let mut polled = sample(29, 0, 1_000);
+        polled.count(false, 60_000_000);
+        outliers.add(key(1), &polled);
+        outliers.add(key(2), &sample(30, 0, 1_000));
+        assert_eq!(outliers.tick(100), []);
+        let mut outliers = judge(2, 50);
+        for (n, quick) in [(1, 24), (2, 26)] {
+            let mut mixed = sample(quick, 0, 1_000);
+            mixed.add(&sample(50 - quick, 0, 200_000));
+            outliers.add(key(n), &mixed);
+        }
+        assert_eq!(outliers.tick(100), []);
+    }
+
+    #[test]
+    fn each_time_is_longer_until_it_did_well_for_a_minute() {
+        let mut outliers = judge(2, 50);
+        let mut now_ms = 0;
+        let mut times = Vec::new();
+        for _ in 0..6 {
+            let change = (0..3).find_map(|_| outliers.connect_failed(key(1), now_ms));
+            let for_ms = change.and_then(|change| change.ejected).map_or(0, |(_, for_ms)| for_ms);
+            times.push(for_ms);
+            now_ms += for_ms;
+            assert_eq!(out(&outliers.tick(now_ms)), [(1, None)]);
+        }
+        assert_eq!(times, [5_000, 10_000, 20_000, 40_000, 60_000, 60_000]);
+        now_ms += FORGIVEN_AFTER_MS;
+        outliers.tick(now_ms);
+        let change = (0..3).find_map(|_| outliers.connect_failed(key(1), now_ms));
+        assert_eq!(change.and_then(|change| change.ejected), Some((Reason::Connect, 5_000)));
+    }
+
+    #[test]
+    fn what_was_seen_is_forgotten_after_two_windows() {
+        let mut outliers = judge(2, 50);
+        outliers.add(key(1), &sample(9, 9, 1_000));
+        outliers.add(key(2), &sample(100, 0, 1_000));
+        outliers.tick(WINDOW_MS);
+        outliers.tick(2 * WINDOW_MS);
+        outliers.add(key(1), &sample(9, 9, 1_000));
+        outliers.add(key(2), &sample(100, 0, 1_000));
+        assert_eq!(outliers.tick(2 * WINDOW_MS + 1), []);
+    }
+
+    proptest! {
+        /// Never more are left out than the part says, and never all.
+        #[test]
+        fn no_more_than_a_part_is_ever_left_out(
+            percent in 0u8..=110,
+            steps in prop::collection::vec((0u8..5, 1u128..9, 0u64..4_000, 0u64..200), 1..80),
+        ) {
+            let mut outliers = judge(6, percent);
+            let mut now_ms = 0;
+            let mut known: BTreeSet<RouteKey> = (1..=6).map(key).collect();
+            let mut left_out: BTreeSet<RouteKey> = BTreeSet::new();
+            for (what, n, step_ms, errors) in steps {
+                now_ms += step_ms;
+                let changes = match what {
+                    0 => outliers.connect_failed(key(n), now_ms).into_iter().collect(),
+                    1 => { outliers.add(key(n), &sample(200, errors, 1_000 * errors)); Vec::new() }
+                    2 => { outliers.connected(key(n)); Vec::new() }
+                    3 => {
+                        known = (1..=n).map(key).collect();
+                        left_out.retain(|key| known.contains(key));
+                        outliers.keep(&known, percent, now_ms)
+                    }
+                    _ => outliers.tick(now_ms),
+                };
+                for change in changes {
+                    let is_news = if change.ejected.is_some() { left_out.insert(change.key) } else { left_out.remove(&change.key) };
+                    prop_assert!(is_news, "each change is told once");
+                }
+                prop_assert_eq!(&left_out, &outliers.ejected().collect());
+                prop_assert!(left_out.len() * 100 <= known.len() * usize::from(percent));
+                prop_assert!(left_out.len() < known.len());
+            }
+            // And all come back, once what was seen is forgotten.
+            for later in 1..=4 {
+                outliers.tick(now_ms + later * EJECTED_MS_MAX);
+            }
+            prop_assert_eq!(outliers.ejected().count(), 0);
+        }
+    }
+}
