@@ -78,11 +78,23 @@ fn the_death_of_one_worker_after_the_other_loses_only_posts_that_it_had() {
 #[test]
 fn the_death_of_all_workers_of_a_node_loses_only_posts_that_they_had() {
     let (cluster, traffic) = under_load(Setup::new());
-    for _ in 0..3 {
+    for round in 0..3 {
         cluster.wait_settled(4);
-        let victims = cluster.pids_on(1);
+        let victims = cluster.pids_on(round % 2);
         assert_eq!(victims.len(), 2);
         victims.into_iter().for_each(processes::kill);
+        traffic.wait_more(BETWEEN);
+    }
+    cluster.wait_settled(4);
+    traffic.stop().assert_only_what_was_under_way_lost(3 * CLIENTS);
+}
+
+#[test]
+fn the_death_of_all_workers_that_there_are_loses_only_posts_that_they_had() {
+    let (cluster, traffic) = under_load(Setup::new().agents(1));
+    for _ in 0..3 {
+        let status = cluster.wait_settled(4);
+        status.replicas.iter().for_each(|replica| processes::kill(replica.pid.unwrap()));
         traffic.wait_more(BETWEEN);
     }
     cluster.wait_settled(4);
