@@ -4,7 +4,7 @@
 //! The same across hosts is in `namespaces`; connections that a worker ends while they are idle are in `stale_connections`.
 
 use crate::harness::traffic::{CLIENTS, Traffic};
-use crate::harness::{Cluster, PATIENCE, Setup, processes};
+use crate::harness::{Cluster, PATIENCE, Setup, hasty_worker, processes};
 
 /// So many requests before the first event, between two, and after the last.
 const BETWEEN: u64 = 300;
@@ -44,6 +44,20 @@ fn no_request_is_lost_while_an_app_is_scaled_to_1_to_8_and_to_2() {
         cluster.settle(count);
         traffic.wait_more(BETWEEN);
     }
+    traffic.stop().assert_nothing_lost();
+}
+
+#[test]
+fn no_request_is_lost_while_an_app_is_scaled_whose_workers_finish_nothing_when_they_are_told_to_stop() {
+    let Some(home) = hasty_worker::home("workers that finish nothing", 5) else { return };
+    let cluster = Setup::new().start_in(home);
+    cluster.settle(4);
+    let traffic = Traffic::start(cluster.address());
+    for count in [1, 6, 2] {
+        traffic.wait_more(BETWEEN);
+        cluster.settle(count);
+    }
+    traffic.wait_more(BETWEEN);
     traffic.stop().assert_nothing_lost();
 }
 

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,26 +10,15 @@ use crate::harness::http::{Kept, raw};
 use crate::harness::tally::Outcome;
 use crate::harness::traffic::{Errand, Expected};
 use crate::harness::wire::{Framing, Wire};
-use crate::harness::{Cluster, Home, PATIENCE, Setup, needs, processes, wait};
-
-const SCRIPT: &str = include_str!("harness/hasty_worker.py");
+use crate::harness::{Cluster, PATIENCE, Setup, hasty_worker, processes, wait};
 
 /// Who sends at once.
 const CLIENTS: u32 = 16;
 
 /// Replicas that end a connection when it was idle for so long. `None` where there is no Python, which was said.
+#[track_caller]
 fn cluster(test: &str, idle_seconds: u32, count: usize) -> Option<Cluster> {
-    // Asked for its own path: what is on PATH may be a script that needs more of the environment than a replica has.
-    let asked = needs::program("python3").map(|program| Command::new(program).args(["-c", "import sys; print(sys.executable)"]).output());
-    let python =
-        asked.and_then(Result::ok).filter(|output| output.status.success()).map(|output| String::from_utf8(output.stdout).unwrap());
-    if !needs::is_there(test, "python3", python.is_some()) {
-        return None;
-    }
-    let script = SCRIPT.replace("@IDLE_SECONDS@", &idle_seconds.to_string());
-    let home = Home::new();
-    home.script("worker", &format!("#!{}\n{script}", python?.trim()));
-    let cluster = Setup::new().start_in(home);
+    let cluster = Setup::new().start_in(hasty_worker::home(test, idle_seconds)?);
     cluster.settle(count);
     Some(cluster)
 }

@@ -1,4 +1,4 @@
-"""A worker that ends a connection when it was idle for IDLE_SECONDS, and does not say so in its answers.
+"""A worker that ends a connection when it was idle for IDLE_SECONDS, and does not say so in its answers. SIGTERM ends it at once.
 
 GET /length and GET /chunked give half of a body of 5 MiB, and then nothing more.
 """
@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import threading
+import time
 
 IDLE_SECONDS = @IDLE_SECONDS@
 CUT_BYTES = 5 * 1024 * 1024
@@ -52,7 +53,10 @@ def serve(connection):
             give_half(connection, b"Content-Length: %d" % CUT_BYTES, lambda piece: piece)
         if target == b"/chunked":
             give_half(connection, b"Transfer-Encoding: chunked", lambda piece: b"%x\r\n%s\r\n" % (len(piece), piece))
-        answer = body if target == b"/echo" else GREETING
+        path, _, query = target.partition(b"?")
+        wish = dict(pair.split(b"=") for pair in query.split(b"&") if pair)
+        time.sleep(int(wish.get(b"delay_ms", b"0")) / 1000)
+        answer = body if path == b"/echo" else b"." * int(wish[b"bytes"]) if b"bytes" in wish else GREETING
         connection.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + (b"" if method == b"HEAD" else answer)
         )

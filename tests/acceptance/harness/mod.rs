@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod curl;
+pub mod hasty_worker;
 pub mod home;
 pub mod http;
 pub mod lines;
