@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod controller;
+pub mod traffic;
 pub mod worker;
 
 use std::ffi::{OsStr, OsString};

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use cluster::{ClusterState, Settings};
+use gateway::Observer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{Api, Ourselves};
+use crate::api::{Api, Ourselves, Sight};
 use crate::clock::Clock;
 use crate::control::{self, Control, ControlHandle};
 use crate::link::Dialer;
@@ -28,6 +29,8 @@ pub struct Given {
     pub ourselves: Ourselves,
     /// Host names by which the API may be called.
     pub allow_host: Vec<String>,
+    /// Sees what the gateway counts.
+    pub observer: Observer,
 }
 
 /// How long things live.
@@ -56,12 +59,19 @@ pub struct Parts {
 /// Puts them together.
 #[must_use]
 pub fn assemble(given: Given, life: &Lifetimes) -> Parts {
-    let Given { store, dialer, settings, epoch, ourselves, allow_host } = given;
+    let Given { store, dialer, settings, epoch, ourselves, allow_host, observer } = given;
     let clock = Clock::start();
     let (handle, inbox) = control::queue();
     let (publisher, subscriber) = publication::channel();
     let links = Links::new(dialer, handle.events(), life.tasks.clone(), life.end.clone());
-    let api = Api::new(Arc::clone(&store), handle.clone(), publisher.tables(), ourselves, allow_host, life.streams_end.clone());
+    let api = Api::new(
+        Arc::clone(&store),
+        handle.clone(),
+        Sight { tables: publisher.tables(), observer },
+        ourselves,
+        allow_host,
+        life.streams_end.clone(),
+    );
     let state = ClusterState::new(store.cluster(), epoch, settings, clock.now());
     let desired = store.watch();
     let mut control = Control { state, store, desired, links, publisher, inbox, handle: handle.clone(), tasks: life.tasks.clone(), clock };

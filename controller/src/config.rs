@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use cluster::Settings;
 use cluster::settings::LOST_AFTER_MS_MIN;
+use cluster::traffic::Traffic;
+use gateway::access_log;
 use gateway::listen::Listen;
 
 /// What a controller is told at its start.
@@ -24,6 +26,10 @@ pub struct Config {
     pub insecure: bool,
     /// Host names by which the API may be called, beside `localhost` and IP addresses.
     pub allow_host: Vec<String>,
+    /// How requests are spread over the replicas of each app.
+    pub traffic: Traffic,
+    /// Where each request is written down, if anywhere.
+    pub access_log: Option<access_log::Config>,
 }
 
 /// What is wrong with a configuration.
@@ -47,7 +53,7 @@ impl Config {
         if lost_after_ms < LOST_AFTER_MS_MIN {
             return Err(Error::LostAfter(self.lost_after.as_millis()));
         }
-        Ok(Settings { lost_after_ms, ..Settings::default() })
+        Ok(Settings { lost_after_ms, traffic: self.traffic.clone(), ..Settings::default() })
     }
 
     /// The data directory: as configured, else `$STATE_DIRECTORY` (systemd), else /var/lib/ostler for root, else

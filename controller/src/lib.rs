@@ -82,7 +82,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let directory = config.data_directory()?;
     config.listen.check(config.insecure)?;
 
-    let gateway_config = gateway::Config::default();
+    let gateway_config = gateway::Config { access_log: config.access_log, ..gateway::Config::default() };
     let combined = config.listen.open(gateway_config.threads)?;
     let apps_only = match config.gateway_listen {
         Some(address) => Listen::Exactly(address).open(gateway_config.threads)?,
@@ -98,12 +98,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let life = Lifetimes::default();
     let (tasks, end) = (&life.tasks, &life.end);
     let dialer = Http1Dialer::new(Duration::from_millis(settings.lost_after_ms), tasks.clone(), end.clone());
-    let given = Given { store, dialer: Arc::new(dialer), settings, epoch, ourselves, allow_host: config.allow_host };
-    let parts = assembly::assemble(given, &life);
     let (door, connections) = LocalDoor::new(DOOR_WAITING_MAX);
     let doors = combined.into_iter().map(|group| (group, Face::Combined { local: door.clone() }));
     let doors = doors.chain(apps_only.into_iter().map(|group| (group, Face::Apps))).collect();
     let gateway = Gateway::start(gateway_config, doors)?;
+    let (allow_host, observer) = (config.allow_host, gateway.observer());
+    let given = Given { store, dialer: Arc::new(dialer), settings, epoch, ourselves, allow_host, observer };
+    let parts = assembly::assemble(given, &life);
 
     let stop = CancellationToken::new();
     tasks.spawn(api::serve(connections, parts.api.router(), tasks.clone(), end.clone()));

@@ -122,10 +122,15 @@ impl Core {
         table.replicas().for_each(|replica| replica.sweep());
         table.apps().for_each(|app| app.sweep());
         self.complaints.renew();
+        self.hand_over_log();
+        self.retired.borrow_mut().retain(|replica| replica.in_flight() > 0);
+    }
+
+    /// Lets what was gathered for the access log be written.
+    pub(crate) fn hand_over_log(&self) {
         if let Some(log) = &self.log {
             log.hand_over(&self.meters);
         }
-        self.retired.borrow_mut().retain(|replica| replica.in_flight() > 0);
     }
 
     /// Tells all client connections.

@@ -1,6 +1,7 @@
 //! What the gateway has counted, for those who watch it.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster::app::AppName;
 use cluster::outlier::Reason;
@@ -85,11 +86,31 @@ impl Times {
     }
 }
 
-impl Figures {
-    /// The sum over all threads.
-    pub(crate) fn gather<'a>(threads: impl Iterator<Item = &'a ThreadMeters>, apps: &BTreeMap<AppName, std::sync::Arc<AppLedger>>) -> Self {
-        let mut figures = Figures { apps: apps.iter().map(|(name, ledger)| (name.clone(), app(ledger))).collect(), ..Figures::default() };
-        for thread in threads {
+/// Looks at a gateway's figures from anywhere. That of no gateway sees none.
+#[derive(Clone, Debug, Default)]
+pub struct Observer {
+    ledgers: Arc<Mutex<BTreeMap<AppName, Arc<AppLedger>>>>,
+    threads: Vec<Arc<ThreadMeters>>,
+}
+
+impl Observer {
+    /// One more thread counts.
+    pub(crate) fn add(&mut self, meters: Arc<ThreadMeters>) {
+        self.threads.push(meters);
+    }
+
+    /// The ledgers of the apps in the table; no thread locks them.
+    pub(crate) fn ledgers(&self) -> MutexGuard<'_, BTreeMap<AppName, Arc<AppLedger>>> {
+        // A panic between two changes leaves a ledger too few, which the next table adds.
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was counted until now, over all threads.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let ledgers = self.ledgers().clone();
+        let mut figures = Figures { apps: ledgers.into_iter().map(|(name, ledger)| (name, app(&ledger))).collect(), ..Figures::default() };
+        for thread in &self.threads {
             figures.connections += thread.connections.get();
             figures.refused += thread.refused.get();
             figures.log_dropped += thread.log_dropped.get();

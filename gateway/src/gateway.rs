@@ -1,15 +1,13 @@
 //! The handle of a running gateway.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cluster::app::AppName;
 use cluster::route::{RouteAck, RouteKey, RoutingTable};
 use tokio::sync::Notify;
 
@@ -18,7 +16,7 @@ use crate::ack::{self, ThreadAck};
 use crate::config::Config;
 use crate::core::{Core, Given};
 use crate::door::Face;
-use crate::figures::Figures;
+use crate::figures::Observer;
 use crate::inbox::{Inbox, Published};
 use crate::ledger::AppLedger;
 use crate::meters::ThreadMeters;
@@ -62,8 +60,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Gateway {
     threads: Vec<Thread>,
-    /// The ledgers of the apps in the table. No thread locks them.
-    ledgers: Mutex<BTreeMap<AppName, Arc<AppLedger>>>,
+    observer: Observer,
     began: Instant,
     ack_changed: Arc<Notify>,
     log: Option<Writer>,
@@ -73,7 +70,6 @@ pub struct Gateway {
 struct Thread {
     inbox: Arc<Inbox>,
     ack: Arc<ThreadAck>,
-    meters: Arc<ThreadMeters>,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -103,7 +99,7 @@ impl Gateway {
         };
         let log = access_log.map(open_log).transpose()?;
         let mut gateway =
-            Gateway { threads: Vec::new(), ledgers: Mutex::default(), began: Instant::now(), ack_changed: Arc::default(), log };
+            Gateway { threads: Vec::new(), observer: Observer::default(), began: Instant::now(), ack_changed: Arc::default(), log };
         let held: Arc<AtomicUsize> = Arc::default();
         for (number, doors) in doors_of.into_iter().enumerate() {
             let failed = |source| Error::Thread { number, source };
@@ -116,28 +112,23 @@ impl Gateway {
             let (thread_inbox, limits) = (Arc::clone(&inbox), limits.clone());
             let run = move || thread::run(doors, &thread_inbox, || Core::new(&limits, given), &started);
             let handle = std::thread::Builder::new().name(format!("gateway-{number}")).spawn(run).map_err(failed)?;
-            gateway.threads.push(Thread { inbox, ack, meters, handle: Some(handle) });
+            gateway.observer.add(meters);
+            gateway.threads.push(Thread { inbox, ack, handle: Some(handle) });
             wait_for_start(&has_started).map_err(failed)?;
         }
         Ok(gateway)
     }
 
-    fn ledgers(&self) -> MutexGuard<'_, BTreeMap<AppName, Arc<AppLedger>>> {
-        // A panic between two changes leaves a ledger too few, which the next table adds.
-        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What was counted until now.
+    /// Looks at its figures, from anywhere.
     #[must_use]
-    pub fn figures(&self) -> Figures {
-        let ledgers = self.ledgers().clone();
-        Figures::gather(self.threads.iter().map(|thread| thread.meters.as_ref()), &ledgers)
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
     }
 
     /// Gives all threads a table. Each works by it from its next request on, and acknowledges it.
     pub fn publish(&self, table: Arc<RoutingTable>) {
         let ledgers = {
-            let mut ledgers = self.ledgers();
+            let mut ledgers = self.observer.ledgers();
             ledgers.retain(|name, _| table.apps.contains_key(name));
             for (name, routes) in &table.apps {
                 let ledger =

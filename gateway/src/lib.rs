@@ -56,5 +56,5 @@ mod thread;
 
 pub use config::{Config, Limits};
 pub use door::{Face, LocalConnection, LocalDoor, is_reserved};
-pub use figures::{AppFigures, Figures, Times};
+pub use figures::{AppFigures, Figures, Observer, Times};
 pub use gateway::{Error, Gateway};

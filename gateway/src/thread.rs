@@ -78,6 +78,7 @@ async fn serve(listeners: Vec<(TcpListener, Face)>, inbox: &Inbox, core: Rc<Core
     };
     accepting.shutdown().await;
     stop(&core, inbox, within).await;
+    core.hand_over_log();
 }
 
 /// Finishes what is under way, and cuts what is not finished in time.
@@ -130,9 +131,11 @@ async fn accept(core: Rc<Core>, listener: TcpListener, face: Rc<Face>) {
                 let client = Client::new(&core, peer, local);
                 let entry = core.clients.enter(Rc::clone(&client));
                 let (served, face) = (Rc::clone(&core), Rc::clone(&face));
+                core.meters.connections.add(1);
                 core.tasks.spawn_local(async move {
                     let _entry = entry;
                     downstream::serve(&served, &face, tcp, client).await;
+                    served.meters.connections.take();
                 });
             }
             // The client was gone before we came to it (accept(2)): no reason to wait.

@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use controller::Config;
 use gateway::listen::Listen;
 
+use super::traffic::TrafficArgs;
 use crate::log::{self, LogArgs};
 use crate::{duration, parent};
 
@@ -41,6 +42,8 @@ pub struct ControllerArgs {
     /// Host names by which the API may be called, beside localhost and IP addresses
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     allow_host: Vec<String>,
+    #[command(flatten)]
+    traffic: TrafficArgs,
     /// Stop when stdin ends.
     #[arg(long, hide = true)]
     stop_with_parent: bool,
@@ -58,6 +61,8 @@ impl ControllerArgs {
             lost_after: self.lost_after,
             insecure: self.insecure,
             allow_host: self.allow_host.clone(),
+            traffic: self.traffic.traffic(),
+            access_log: self.traffic.access_log(),
         }
     }
 }

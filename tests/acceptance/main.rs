@@ -28,3 +28,4 @@ mod restarts;
 mod seven;
 mod silence;
 mod stale_connections;
+mod traffic;

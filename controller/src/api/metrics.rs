@@ -1,7 +1,6 @@
 //! Figures for Prometheus, in its text format, version 0.0.4.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -9,6 +8,8 @@ use cluster::route::RoutingTable;
 use http::header;
 use serde::Serialize;
 
+use super::exposition::{family, line};
+use super::gateway_metrics;
 use super::Api;
 use super::problem::Problem;
 use super::view::{Phase, State as NodeState, Status};
@@ -20,7 +21,8 @@ use super::view::{Phase, State as NodeState, Status};
 ))]
 pub async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
     let status = api.control.status().await?.into();
-    let text = text(&status, &api.tables.borrow());
+    let mut text = text(&status, &api.sight.tables.borrow());
+    gateway_metrics::write(&mut text, &api.sight.observer.figures());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
@@ -69,15 +71,6 @@ fn text(status: &Status, table: &RoutingTable) -> String {
     family(&mut out, "ostler_epoch", "gauge", "The epoch in which this controller writes.");
     line(&mut out, "ostler_epoch", table.epoch);
     out
-}
-
-fn family(out: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a String does not fail.
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-fn line(out: &mut String, series: &str, value: u64) {
-    let _ = writeln!(out, "{series} {value}");
 }
 
 /// How often each comes; those that do not come count 0, so that no series disappears.

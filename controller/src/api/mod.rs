@@ -6,6 +6,8 @@
 mod apps;
 mod body;
 mod calls;
+mod exposition;
+mod gateway_metrics;
 mod json;
 mod logs;
 mod metrics;
@@ -30,6 +32,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use cluster::access::{self, Provenance};
 use cluster::route::RoutingTable;
+use gateway::Observer;
 use http::{HeaderMap, Method, StatusCode, header};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -51,8 +54,8 @@ pub struct Api {
     pub store: Arc<dyn Store>,
     /// Who knows how everything is.
     pub control: ControlHandle,
-    /// The routing table.
-    pub tables: watch::Receiver<Arc<RoutingTable>>,
+    /// What the gateway works by, and what it counts.
+    pub sight: Sight,
     /// Our own addresses, which are nobody's agent.
     pub ourselves: Arc<Ourselves>,
     /// Host names by which the API may be called.
@@ -60,6 +63,15 @@ pub struct Api {
     /// Ends the endless answers.
     pub end: CancellationToken,
     streams: Arc<Semaphore>,
+}
+
+/// How the gateway is seen from here.
+#[derive(Clone)]
+pub struct Sight {
+    /// The routing table.
+    pub tables: watch::Receiver<Arc<RoutingTable>>,
+    /// What the gateway counts.
+    pub observer: Observer,
 }
 
 /// Who made a call.
@@ -72,13 +84,13 @@ impl Api {
     pub fn new(
         store: Arc<dyn Store>,
         control: ControlHandle,
-        tables: watch::Receiver<Arc<RoutingTable>>,
+        sight: Sight,
         ourselves: Ourselves,
         allow_host: Vec<String>,
         end: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Api { store, control, tables, ourselves: Arc::new(ourselves), allow_host: allow_host.into(), end, streams }
+        Api { store, control, sight, ourselves: Arc::new(ourselves), allow_host: allow_host.into(), end, streams }
     }
 
     /// Who answers which call.

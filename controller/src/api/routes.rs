@@ -27,7 +27,7 @@ const REST: Duration = Duration::from_secs(10);
     (status = 503, description = "Too many read along", body = Problem),
 ))]
 pub async fn routes(State(api): State<Api>) -> Result<Response, Problem> {
-    let mut tables = api.tables.clone();
+    let mut tables = api.sight.tables.clone();
     tables.mark_changed();
     let reader = Reader { tables, end: api.end.clone(), _slot: streams::slot(&api)? };
     let lines = futures_util::stream::unfold(reader, |mut reader| async move {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cluster::ClusterId;
+use cluster::traffic::Traffic;
 use gateway::listen::Listen;
 
 use crate::store::redb::RedbStore;
@@ -19,6 +20,8 @@ fn config(listen: Listen, directory: &Path) -> Config {
         lost_after: Duration::from_secs(3),
         insecure: false,
         allow_host: vec![],
+        traffic: Traffic::default(),
+        access_log: None,
     }
 }
 

@@ -72,6 +72,14 @@ impl Client {
         self
     }
 
+    /// Whether the first byte of an answer comes in this time.
+    pub fn hears_within(&self, time: Duration) -> bool {
+        self.tcp.set_read_timeout(Some(time)).unwrap();
+        let heard = self.tcp.peek(&mut [0]).is_ok();
+        self.tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+        heard
+    }
+
     /// Sends, and reads an answer.
     pub fn tap(&mut self, bytes: impl AsRef<[u8]>) -> Answer {
         self.send(bytes).answer(false).unwrap()

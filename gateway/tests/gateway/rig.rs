@@ -9,7 +9,7 @@ use cluster::app::AppName;
 use cluster::id::{NodeId, ReplicaId};
 use cluster::route::{AppRoutes, Route, RouteAck, RouteKey, RoutingTable, Target};
 use cluster::traffic::Traffic;
-use gateway::{Config, Face, Gateway, Limits, listen};
+use gateway::{AppFigures, Config, Face, Gateway, Limits, listen};
 
 use crate::client::{Answer, Client, until};
 use crate::upstream::Upstream;
@@ -46,9 +46,14 @@ impl Rig {
     }
 
     pub fn with(threads: usize, limits: Limits, face: Face) -> Self {
+        Self::of(Config { threads, limits, access_log: None }, face)
+    }
+
+    pub fn of(config: Config, face: Face) -> Self {
+        let threads = config.threads;
         let listeners = listen::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), threads).unwrap();
         let addr = listeners[0].local_addr().unwrap();
-        let gateway = Gateway::start(Config { threads, limits, access_log: None }, vec![(listeners, face)]).unwrap();
+        let gateway = Gateway::start(config, vec![(listeners, face)]).unwrap();
         Rig { gateway, addr, version: AtomicU64::new(0) }
     }
 
@@ -56,6 +61,17 @@ impl Rig {
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
         let routes = AppRoutes { desired, keepalive_idle_ms: 4_000, traffic: Traffic::default(), replicas };
         RoutingTable { epoch: 1, version, fallback: Some(AppName::builtin()), apps: BTreeMap::from([(AppName::builtin(), routes)]) }
+    }
+
+    /// Publishes these with another way of spreading requests.
+    pub fn publish_spread(&self, replicas: Vec<Route>, traffic: Traffic) {
+        let mut table = self.table(u32::try_from(replicas.len()).unwrap(), replicas);
+        table.apps.values_mut().for_each(|app| app.traffic = traffic.clone());
+        self.publish_table(table);
+    }
+
+    pub fn figures(&self) -> AppFigures {
+        self.gateway.observer().figures().apps.remove(&AppName::builtin()).unwrap()
     }
 
     /// Publishes, and waits until all threads have acknowledged.
