@@ -17,6 +17,7 @@ use crate::client::{Client, ClientIo, Order};
 use crate::core::Core;
 use crate::door::Face;
 use crate::forward::{self, Answered};
+use crate::framing::Framing;
 use crate::head::{self, Found};
 use crate::outbound::Outbound;
 use crate::pipe;
@@ -101,9 +102,14 @@ async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
                 manner.keeps_client
             }
         };
+        // Who asked for the end of the connection, and has sent all of a request without a body, sends no more.
+        let is_last = !outbound.head.keeps_alive && outbound.head.framing == Framing::Length(0) && down.input.is_empty();
         drop(outbound);
         down.client.end_answer();
         if !keeps {
+            if is_last {
+                return;
+            }
             return down.linger().await;
         }
         if down.input.is_empty() {

@@ -91,6 +91,8 @@ impl Gateway {
             for (doors, listener) in doors_of.iter_mut().zip(listeners) {
                 // tokio takes no other; a caller's own listener may not have been made for it.
                 listener.set_nonblocking(true).map_err(|source| Error::Thread { number: 0, source })?;
+                // On Linux what it accepts inherits this, and needs no call of its own.
+                socket2::SockRef::from(&listener).set_tcp_nodelay(true).map_err(|source| Error::Thread { number: 0, source })?;
                 doors.push((listener, face.clone()));
             }
         }

@@ -123,7 +123,9 @@ async fn accept(core: Rc<Core>, listener: TcpListener, face: Rc<Face>) {
         match listener.accept().await {
             Ok((tcp, peer)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                if let Err(error) = tcp.set_nodelay(true) {
+                if cfg!(not(target_os = "linux"))
+                    && let Err(error) = tcp.set_nodelay(true)
+                {
                     // The client has gone already.
                     tracing::debug!(%peer, %error, "a connection ended before it began");
                     continue;
