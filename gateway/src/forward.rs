@@ -31,7 +31,7 @@ use crate::table::App;
 /// How often a request that was sent and got no answer may be sent again.
 const RETRIES_MAX: u32 = 2;
 /// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The bytes under way to the API server, in each direction of one connection.
 const LOCAL_BYTES_MAX: usize = 64 * 1024;
 
