@@ -1,6 +1,10 @@
 //! Durations as people write them: a number and its unit.
 
+use std::fmt;
 use std::time::Duration;
+
+/// The units, and how many milliseconds each has.
+const UNITS: [(u64, &str); 4] = [(1, "ms"), (1_000, "s"), (60_000, "m"), (3_600_000, "h")];
 
 /// Reads `500ms`, `3s`, `1m` or `2h`.
 ///
@@ -10,13 +14,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     let expected = || "expected a whole number and its unit, as in 500ms, 3s or 1m".to_owned();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let unit_ms: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(expected()),
-    };
+    let (unit_ms, _) = UNITS.into_iter().find(|(_, name)| *name == unit).ok_or_else(expected)?;
     let number: u64 = number.parse().map_err(|_| expected())?;
     number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(expected)
 }
@@ -35,6 +33,31 @@ pub fn parse_lost_after(text: &str) -> Result<Duration, String> {
         return Err("more than 24h is as good as never".to_owned());
     }
     Ok(duration)
+}
+
+/// A duration of a command line, which is written as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Milliseconds(pub u64);
+
+impl fmt::Display for Milliseconds {
+    /// In the largest unit that leaves a whole number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit_ms, unit) = UNITS.into_iter().rev().find(|(unit_ms, _)| self.0.is_multiple_of(*unit_ms)).unwrap_or(UNITS[0]);
+        write!(f, "{}{unit}", self.0 / unit_ms)
+    }
+}
+
+/// Makes a reader of durations between two bounds.
+pub fn parse_between(shortest: Milliseconds, longest: Milliseconds) -> impl Fn(&str) -> Result<Milliseconds, String> + Clone {
+    move |text| {
+        // What is too long for the type is too long for any bound.
+        let ms = u64::try_from(parse(text)?.as_millis()).unwrap_or(u64::MAX);
+        if (shortest.0..=longest.0).contains(&ms) {
+            Ok(Milliseconds(ms))
+        } else {
+            Err(format!("expected between {shortest} and {longest}"))
+        }
+    }
 }
 
 /// A time that was measured, as a person reads it: `0.234 s`.
@@ -60,6 +83,8 @@ pub fn uptime(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -70,6 +95,19 @@ mod tests {
         assert_eq!(parse("2h"), Ok(Duration::from_secs(7_200)));
         for bad in ["", "3", "s", "-3s", "3 s", "3S", "1.5s", "3sec", "99999999999999999999s", "18446744073709551615h"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_written_as_it_is_read() {
+        for text in ["500ms", "3s", "90s", "1m", "2h", "1500ms"] {
+            let ms = u64::try_from(parse(text).unwrap().as_millis()).unwrap();
+            assert_eq!(Milliseconds(ms).to_string(), text);
+        }
+        let read = parse_between(Milliseconds(10), Milliseconds(86_400_000));
+        assert_eq!(read("1m"), Ok(Milliseconds(60_000)));
+        for bad in ["0s", "9ms", "25h", "5000000000h"] {
+            assert_eq!(read(bad), Err("expected between 10ms and 24h".to_owned()), "{bad}");
         }
     }
 

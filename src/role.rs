@@ -3,6 +3,9 @@
 pub mod agent;
 pub mod controller;
 pub mod traffic;
+mod gateway_args;
+#[cfg(unix)]
+mod handed_over;
 pub mod worker;
 
 use std::ffi::{OsStr, OsString};
@@ -116,10 +119,21 @@ mod tests {
             &["controller", "--lost-after", "500ms"],
             &["controller", "--port", "65536"],
             &["controller", "extra"],
+            &["controller", "--head-timeout", "0s"],
+            &["controller", "--head-bytes", "0"],
+            &["controller", "--head-fields", "257"],
+            &["controller", "--trust-proxy", "10.0.0.5/8"],
         ] {
             assert_eq!(read::<controller::ControllerArgs>(args).unwrap_err().exit_code(), 2, "{args:?}");
         }
         assert_eq!(read::<agent::AgentArgs>(&["agent", "-p", "1"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn proxies_are_named_one_by_one_or_with_commas() {
+        let args = ["controller", "--trust-proxy", "10.0.0.0/8,::1", "--trust-proxy", "192.0.2.7"];
+        let config = read::<controller::ControllerArgs>(&args).unwrap().config();
+        assert_eq!(config.trusted_proxies, ["10.0.0.0/8", "::1", "192.0.2.7"].map(|text| text.parse::<gateway::Network>().unwrap()));
     }
 
     #[test]

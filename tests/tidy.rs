@@ -68,6 +68,8 @@ fn texts() -> Vec<Text> {
                 if !matches!(name.as_str(), "target" | ".git" | "node_modules" | "proptest-regressions") {
                     visit(&path, found);
                 }
+            } else if name == ".git" {
+                // That of a work tree is a file.
             } else if let Ok(text) = fs::read_to_string(&path) {
                 let path = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
                 found.push(Text { path, text });

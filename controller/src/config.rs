@@ -30,6 +30,10 @@ pub struct Config {
     pub traffic: Traffic,
     /// Where each request is written down, if anywhere.
     pub access_log: Option<access_log::Config>,
+    /// Deadlines and bounds of the gateway.
+    pub gateway_limits: gateway::Limits,
+    /// Proxies in front of the gateway that are believed.
+    pub trusted_proxies: Vec<gateway::Network>,
 }
 
 /// What is wrong with a configuration.

@@ -11,6 +11,7 @@ mod assembly;
 mod clock;
 mod config;
 mod control;
+mod doors;
 mod front;
 mod ids;
 mod link;
@@ -20,18 +21,18 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{ClusterId, IdSource};
-use gateway::listen::{self, Listen};
-use gateway::{Face, Gateway, LocalDoor};
+use gateway::inherited::Inherited;
+use gateway::{Gateway, LocalDoor};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Ourselves;
 use crate::assembly::{Given, Lifetimes};
+use crate::doors::Doors;
 use crate::ids::UuidSource;
 use crate::link::http1::Http1Dialer;
 use crate::signals::Signals;
@@ -55,7 +56,7 @@ pub enum Error {
     Config(#[from] config::Error),
     /// The addresses to listen on.
     #[error(transparent)]
-    Listen(#[from] listen::Error),
+    Doors(#[from] doors::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -72,23 +73,21 @@ pub enum Error {
     ControlEnded(String),
 }
 
-/// Runs a controller until SIGINT or SIGTERM. What runs on the nodes runs on without it.
+/// Runs a controller until SIGINT or SIGTERM. What runs on the nodes runs on without it. `inherited`: listening sockets that were handed over,
+/// which it uses in place of its own.
 ///
 /// # Errors
 /// An [`Error`] of one line, with the path or the port in it.
-pub async fn run(config: Config) -> Result<(), Error> {
+pub async fn run(config: Config, inherited: Vec<Inherited>) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let settings = config.settings()?;
     let directory = config.data_directory()?;
-    config.listen.check(config.insecure)?;
-
-    let gateway_config = gateway::Config { access_log: config.access_log, ..gateway::Config::default() };
-    let combined = config.listen.open(gateway_config.threads)?;
-    let apps_only = match config.gateway_listen {
-        Some(address) => Listen::Exactly(address).open(gateway_config.threads)?,
-        None => vec![],
-    };
-    let ourselves = Ourselves::new(addresses(combined.iter().chain(&apps_only)));
+    let mut gateway_config = gateway::Config::default();
+    let doors = Doors::open(&config, inherited, gateway_config.threads)?;
+    gateway_config.limits = config.gateway_limits;
+    gateway_config.trusted_proxies = config.trusted_proxies;
+    gateway_config.access_log = config.access_log;
+    let ourselves = Ourselves::new(doors.addresses());
 
     let store: Arc<dyn Store> = Arc::new(open_store(directory).await?);
     app_source::fill(&*store).await?;
@@ -99,9 +98,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (tasks, end) = (&life.tasks, &life.end);
     let dialer = Http1Dialer::new(Duration::from_millis(settings.lost_after_ms), tasks.clone(), end.clone());
     let (door, connections) = LocalDoor::new(DOOR_WAITING_MAX);
-    let doors = combined.into_iter().map(|group| (group, Face::Combined { local: door.clone() }));
-    let doors = doors.chain(apps_only.into_iter().map(|group| (group, Face::Apps))).collect();
-    let gateway = Gateway::start(gateway_config, doors)?;
+    let gateway = Gateway::start(gateway_config, doors.into_gateway(&door))?;
     let (allow_host, observer) = (config.allow_host, gateway.observer());
     let given = Given { store, dialer: Arc::new(dialer), settings, epoch, ourselves, allow_host, observer };
     let parts = assembly::assemble(given, &life);
@@ -133,10 +130,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
         tracing::warn!("{} tasks did not end in time", tasks.len());
     }
     outcome
-}
-
-fn addresses<'a>(groups: impl Iterator<Item = &'a Vec<TcpListener>>) -> Vec<std::net::SocketAddr> {
-    groups.filter_map(|group| group.first()?.local_addr().ok()).collect()
 }
 
 async fn open_store(directory: PathBuf) -> Result<RedbStore, store::Error> {

@@ -8,9 +8,10 @@ use http::StatusCode;
 use httparse::Status;
 
 use crate::body::Coding;
+use crate::config::FIELDS_MAX;
 use crate::fields::{self, Connection, Kind};
 use crate::framing::{Delimiters, Framing};
-use crate::request::{FIELDS_MAX, RequestHead};
+use crate::request::RequestHead;
 
 /// What a replica sent is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +94,7 @@ pub(crate) fn rewrite(
             Kind::ContentLength | Kind::TransferEncoding | Kind::Connection | Kind::Te | Kind::Hop => false,
             Kind::Upgrade => names_protocol,
             Kind::Host | Kind::Trailer => true,
-            Kind::EndToEnd | Kind::RequestId | Kind::Expect | Kind::Claim => !connection.names(name),
+            _ => !connection.names(name),
         };
         if goes_through {
             fields::write(out, name, field.value);

@@ -137,7 +137,7 @@ fn read_trailers(section: &[u8]) -> Result<Vec<u8>, Malformed> {
     }
     let mut trailers = Vec::with_capacity(section.len());
     for field in fields {
-        if matches!(fields::kind(field.name.as_bytes()), Kind::EndToEnd | Kind::RequestId) {
+        if fields::kind(field.name.as_bytes()) == Kind::EndToEnd {
             fields::write(&mut trailers, field.name.as_bytes(), field.value);
         }
     }

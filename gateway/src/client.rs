@@ -10,9 +10,13 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::clock::{Clock, NEVER};
+use crate::clock::{Clock, Date, NEVER};
 use crate::config::Limits;
 use crate::core::Core;
+use crate::origin::Origin;
+
+/// When the gateway ends, a connection that was in use so recently is kept for one more request: it may be on its way already.
+const LAST_REST_MS: u64 = 1_000;
 
 /// What a client connection is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +54,12 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// The address that it came to.
     pub(crate) local_text: String,
-    /// What `X-Forwarded-For` says of it.
-    pub(crate) forwarded_for: String,
+    /// What replicas are told of it.
+    pub(crate) origin: Origin,
     phase: Cell<Phase>,
     deadline: Cell<u64>,
+    /// The tick at which it was in use last.
+    idle_since: Cell<u64>,
     order: Cell<Order>,
     waker: RefCell<Option<Waker>>,
     /// All bytes that went to it.
@@ -61,6 +67,8 @@ pub(crate) struct Client {
     /// The current request is of HTTP/1.0: its answer may end with the connection.
     is_http10: Cell<bool>,
     is_cut_short: Cell<bool>,
+    /// The head or the body of a request did not come in time: to be told.
+    is_late: Cell<bool>,
     /// The current answer comes from the API of this process: a followed log may be quiet for long.
     is_from_api: Cell<bool>,
     /// It has ended its side: it is there for its answer, or it is gone.
@@ -74,14 +82,16 @@ impl Client {
         Rc::new(Client {
             peer,
             local_text: local.to_string(),
-            forwarded_for: peer.ip().to_canonical().to_string(),
+            origin: Origin::new(peer.ip(), core.peers.is_trusted(peer.ip())),
             phase: Cell::new(Phase::Idle),
             deadline: Cell::new(core.clock.after_ms(core.limits.client_idle_ms)),
+            idle_since: Cell::new(core.clock.tick()),
             order: Cell::new(Order::Serve),
             waker: RefCell::new(None),
             written: Cell::new(0),
             is_http10: Cell::new(false),
             is_cut_short: Cell::new(false),
+            is_late: Cell::new(false),
             is_from_api: Cell::new(false),
             is_half_closed: Cell::new(false),
             clock: Rc::clone(&core.clock),
@@ -94,6 +104,7 @@ impl Client {
             // Nobody can tell one who waits for an answer from one who left; the wait is long enough for the one and not for the other.
             Phase::Busy | Phase::Answer if self.is_half_closed.get() => Some(self.limits.half_closed_ms),
             Phase::Busy => None,
+            Phase::Idle if self.order.get() != Order::Serve => Some(LAST_REST_MS),
             Phase::Idle => Some(self.limits.client_idle_ms),
             Phase::Head => Some(self.limits.head_ms),
             Phase::Answer if self.is_from_api.get() => Some(self.limits.tunnel_idle_ms),
@@ -101,7 +112,11 @@ impl Client {
             Phase::Tunnel => Some(self.limits.tunnel_idle_ms),
             Phase::Linger => Some(1_000),
         };
+        if phase == Phase::Idle {
+            self.idle_since.set(self.clock.tick());
+        }
         self.phase.set(phase);
+        self.is_late.set(false);
         self.deadline.set(wait_ms.map_or(NEVER, |ms| self.clock.after_ms(ms)));
     }
 
@@ -202,15 +217,45 @@ impl Client {
     /// Tells the connection what to do.
     pub(crate) fn tell(&self, order: Order) {
         self.order.set(order);
+        if order == Order::Finish && self.phase.get() == Phase::Idle {
+            self.deadline.set(self.deadline.get().min(self.clock.behind(self.idle_since.get(), LAST_REST_MS)));
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 
+    /// It was told to finish, and no request is to be waited for.
+    pub(crate) fn may_leave(&self) -> bool {
+        self.order.get() != Order::Serve && (self.phase.get() != Phase::Idle || self.clock.has_come(self.deadline.get()))
+    }
+
+    /// A request was begun and did not come in time (RFC 9110 section 15.5.9).
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late.get()
+    }
+
+    /// The date, for answers of our own.
+    pub(crate) fn date(&self) -> Date {
+        self.clock.date()
+    }
+
     /// Ends a connection whose deadline has come.
     pub(crate) fn sweep(&self) {
-        if self.clock.has_come(self.deadline.get()) && self.order.get() != Order::Cut {
-            tracing::debug!(peer = %self.peer, phase = ?self.phase.get(), "a client connection stood still for too long");
+        if !self.clock.has_come(self.deadline.get()) || self.order.get() == Order::Cut {
+            return;
+        }
+        tracing::debug!(peer = %self.peer, phase = ?self.phase.get(), "a client connection stood still for too long");
+        if matches!(self.phase.get(), Phase::Head | Phase::Body) && !self.is_late.get() {
+            // Its task tells it, and that has a deadline of its own. Should it not come to that, the next look here ends it.
+            self.is_late.set(true);
+            self.deadline.set(self.clock.after_ms(1_000));
+            self.wake();
+        } else {
             self.tell(Order::Cut);
         }
     }

@@ -1,6 +1,10 @@
 //! The gateway's numbers. Defaults: contracts, "Defaults".
 
 use crate::access_log;
+use crate::network::Network;
+
+/// The most fields of any head, whatever the configured limit.
+pub const FIELDS_MAX: usize = 256;
 
 /// How a gateway is built.
 #[derive(Clone, Debug)]
@@ -11,17 +15,20 @@ pub struct Config {
     pub limits: Limits,
     /// Where each request is written down, if anywhere.
     pub access_log: Option<access_log::Config>,
+    /// Proxies in front of the gateway: what they say of where a request came from is believed. Loopback is none unless it is here.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for Config {
     /// One thread per processor.
     fn default() -> Self {
-        Config { threads: std::thread::available_parallelism().map_or(1, usize::from), limits: Limits::default(), access_log: None }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Config { threads, limits: Limits::default(), access_log: None, trusted_proxies: Vec::new() }
     }
 }
 
 /// Deadlines and bounds of the data plane. Deadlines are kept to within a few hundred milliseconds and never fire early.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How long a request waits for a ready replica, in milliseconds.
     pub hold_ms: u64,
@@ -36,8 +43,13 @@ pub struct Limits {
     pub head_ms: u64,
     /// The most bytes of a head.
     pub head_bytes_max: usize,
-    /// The most fields of a head; no more than 256 are taken, whatever this says.
+    /// The most fields of a head; no more than [`FIELDS_MAX`] are taken, whatever this says.
     pub head_fields_max: usize,
+    /// The most bytes of a request's target; longer ones are 414 (RFC 9112 section 3 asks for 8,000 bytes of line at least).
+    pub target_bytes_max: usize,
+    /// The most connections that one address may have at once, over all threads; `None`: any number. Loopback and trusted proxies may
+    /// have any number. The 2^64 addresses of a network of IPv6 are one.
+    pub connections_per_address_max: Option<usize>,
     /// How long a body may stand still, in either direction, in milliseconds.
     pub body_idle_ms: u64,
     /// How long a client's connection may rest between requests, in milliseconds.
@@ -57,7 +69,9 @@ impl Default for Limits {
             first_byte_ms: 60_000,
             head_ms: 10_000,
             head_bytes_max: 64 * 1024,
-            head_fields_max: 256,
+            head_fields_max: FIELDS_MAX,
+            target_bytes_max: 16 * 1024,
+            connections_per_address_max: None,
             body_idle_ms: 30_000,
             client_idle_ms: 75_000,
             half_closed_ms: 5_000,

@@ -20,6 +20,7 @@ use crate::config::Limits;
 use crate::inbox::Published;
 use crate::link::Link;
 use crate::meters::ThreadMeters;
+use crate::peers::Peers;
 use crate::registry::Registry;
 use crate::replica::Replica;
 use crate::request_id::RequestIds;
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     /// What this thread counts beside its apps.
     pub(crate) meters: Arc<ThreadMeters>,
     pub(crate) log: Option<AccessLog>,
+    /// Shared by all threads.
+    pub(crate) peers: Arc<Peers>,
     /// The tasks of all client connections.
     pub(crate) tasks: TaskTracker,
     /// How many requests wait for a replica, over all threads.
@@ -57,6 +60,7 @@ pub(crate) struct Core {
 pub(crate) struct Given {
     /// Its number.
     pub(crate) number: usize,
+    pub(crate) peers: Arc<Peers>,
     /// How many requests wait for a replica, over all threads.
     pub(crate) held: Arc<AtomicUsize>,
     pub(crate) ack: Arc<ThreadAck>,
@@ -66,7 +70,7 @@ pub(crate) struct Given {
 
 impl Core {
     pub(crate) fn new(limits: &Limits, given: Given) -> Rc<Self> {
-        let Given { number, held, ack, meters, log } = given;
+        let Given { number, peers, held, ack, meters, log } = given;
         Rc::new(Core {
             number,
             limits: Rc::new(limits.clone()),
@@ -78,6 +82,7 @@ impl Core {
             complaints: Complaints::default(),
             meters,
             log,
+            peers,
             tasks: TaskTracker::new(),
             held,
             table_changed: Notify::new(),

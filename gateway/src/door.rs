@@ -1,9 +1,28 @@
 //! The doors of a gateway: whose paths are served behind a listener.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
+
+/// A place where clients come in.
+#[derive(Debug)]
+pub struct Door {
+    /// One for each thread of the gateway.
+    pub listeners: Vec<TcpListener>,
+    /// What is behind them.
+    pub face: Face,
+    /// Somebody else keeps the socket: who waits in its queue when the gateway ends is served by the next one.
+    pub is_inherited: bool,
+}
+
+impl Door {
+    /// A door of our own.
+    #[must_use]
+    pub fn new(listeners: Vec<TcpListener>, face: Face) -> Self {
+        Door { listeners, face, is_inherited: false }
+    }
+}
 
 /// What is behind a listener.
 #[derive(Clone, Debug)]

@@ -14,16 +14,20 @@ use tokio::net::TcpStream;
 use crate::access_log::Line;
 use crate::buffer::{Input, Output};
 use crate::client::{Client, ClientIo, Order};
+use crate::config::Limits;
 use crate::core::Core;
 use crate::door::Face;
 use crate::forward::{self, Answered};
 use crate::framing::Framing;
 use crate::head::{self, Found};
-use crate::outbound::Outbound;
+use crate::outbound::{Fault, Outbound};
 use crate::pipe;
 use crate::problem::{Manner, Problem};
 use crate::record::Record;
 use crate::request;
+
+/// What a request line may hold beside its target: a method, a version, two spaces.
+const LINE_REST_BYTES_MAX: usize = 64;
 
 /// A client connection: what was read from it and not used, and what is to be written to it.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ pub(crate) async fn serve(core: &Rc<Core>, face: &Face, tcp: TcpStream, client: 
 
 async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
     loop {
-        let length = match down.next_head(core.limits.head_bytes_max).await {
+        let length = match down.next_head(&core.limits).await {
             Next::Head(length) => length,
             Next::Refused(problem) => return down.refuse(core, &problem).await,
             Next::Over => return,
@@ -90,13 +94,24 @@ async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
                 }
                 return;
             }
-            Err(problem) => {
-                let manner = Manner {
-                    is_http10: outbound.head.is_http10,
-                    is_head: outbound.head.is_head,
-                    keeps_client: outbound.head.keeps_alive && outbound.is_read() && !down.is_finishing(),
+            Ok(Answered::Here(last_hop)) => {
+                let manner = down.manner(&outbound);
+                let write = |out: &mut Vec<u8>| {
+                    let head_bytes = last_hop.write(out, manner);
+                    outbound.record.answered_here(StatusCode::OK, head_bytes);
                 };
-                if down.tell(&problem, manner, &mut outbound.record).await.is_err() {
+                if down.tell(write).await.is_err() {
+                    return;
+                }
+                manner.keeps_client
+            }
+            Err(problem) => {
+                let manner = down.manner(&outbound);
+                let write = |out: &mut Vec<u8>| {
+                    let head_bytes = problem.write(out, manner);
+                    outbound.record.refused(&problem, head_bytes);
+                };
+                if down.tell(write).await.is_err() {
                     return;
                 }
                 manner.keeps_client
@@ -125,7 +140,8 @@ impl Downstream {
     }
 
     /// Waits for the head of the next request.
-    async fn next_head(&mut self, head_bytes_max: usize) -> Next {
+    async fn next_head(&mut self, limits: &Limits) -> Next {
+        let head_bytes_max = limits.head_bytes_max;
         let mut scanned = 0;
         if !self.input.is_empty() {
             self.client.begin_head();
@@ -133,7 +149,6 @@ impl Downstream {
         poll_fn(|cx| {
             loop {
                 let bytes = self.input.filled();
-                let is_first_line = |bytes: &[u8]| !bytes.contains(&b'\n');
                 match head::find_end(bytes, &mut scanned) {
                     // RFC 9112 section 2.2: an empty line before a request is passed over.
                     Found::End(2) => {
@@ -142,8 +157,11 @@ impl Downstream {
                         continue;
                     }
                     Found::End(length) if length <= head_bytes_max => return Poll::Ready(Next::Head(length)),
+                    Found::Partial if bytes.len() > limits.target_bytes_max + LINE_REST_BYTES_MAX && is_one_line(bytes) => {
+                        return Poll::Ready(Next::Refused(request::target_too_long(limits)));
+                    }
                     Found::Partial if bytes.len() < head_bytes_max => {}
-                    Found::End(_) | Found::Partial => return Poll::Ready(Next::Refused(too_long(is_first_line(bytes), head_bytes_max))),
+                    Found::End(_) | Found::Partial => return Poll::Ready(Next::Refused(too_long(bytes, limits))),
                     Found::BareLf => {
                         let detail = "a line of the request's head ends with LF alone; it must end with CRLF";
                         return Poll::Ready(Next::Refused(Problem::new(StatusCode::BAD_REQUEST, detail)));
@@ -161,8 +179,14 @@ impl Downstream {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                     Poll::Ready(_) => return Poll::Ready(Next::Over),
+                    // RFC 9110 section 15.5.9. Where nothing of a request came there is nothing to answer.
+                    Poll::Pending if self.client.is_late() => {
+                        return Poll::Ready(if self.input.is_empty() { Next::Over } else { Next::Refused(head_too_late(limits)) });
+                    }
                     // What had come before the order to finish is served.
-                    Poll::Pending if self.input.is_empty() && self.is_finishing() => return Poll::Ready(Next::Over),
+                    Poll::Pending if self.input.is_empty() && (self.has_ended || self.client.may_leave()) => {
+                        return Poll::Ready(Next::Over);
+                    }
                     Poll::Pending => return Poll::Pending,
                 }
             }
@@ -178,7 +202,7 @@ impl Downstream {
         self.client.begin_request(head.is_http10);
         let record = Record::begin(core, &self.client, || Line::of(&head, out.as_slice()));
         let mut outbound = Outbound::new(head, out, record);
-        outbound.take_what_is_there(&mut self.input).map_err(|fault| Problem::new(StatusCode::BAD_REQUEST, fault))?;
+        outbound.take_what_is_there(&mut self.input).map_err(Fault::problem)?;
         Ok(outbound)
     }
 
@@ -192,6 +216,7 @@ impl Downstream {
                 }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending if self.client.is_late() => return Poll::Ready(false),
                 Poll::Pending => {
                     self.client.await_body();
                     return Poll::Pending;
@@ -251,20 +276,33 @@ impl Downstream {
         }
     }
 
-    /// Answers by a problem.
-    async fn tell(&mut self, problem: &Problem, manner: Manner, record: &mut Record) -> io::Result<()> {
+    /// How a request is answered by ourselves.
+    fn manner(&self, outbound: &Outbound) -> Manner {
+        Manner {
+            is_http10: outbound.head.is_http10,
+            is_head: outbound.head.is_head,
+            keeps_client: outbound.head.keeps_alive && outbound.is_read() && !self.is_finishing(),
+            date: self.client.date(),
+        }
+    }
+
+    /// Answers by what `write` writes.
+    async fn tell(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         self.client.begin_answer();
-        let head_bytes = problem.write(self.output.bytes(), manner);
-        record.refused(problem, head_bytes);
+        write(self.output.bytes());
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     /// Answers what is no request, and ends the connection.
     async fn refuse(&mut self, core: &Rc<Core>, problem: &Problem) {
         tracing::debug!(peer = %self.client.peer, detail = problem.detail, "a request was refused");
-        let manner = Manner { is_http10: false, is_head: false, keeps_client: false };
+        let manner = Manner { is_http10: false, is_head: false, keeps_client: false, date: self.client.date() };
         let mut record = Record::begin(core, &self.client, Line::unread);
-        if self.tell(problem, manner, &mut record).await.is_ok() {
+        let write = |out: &mut Vec<u8>| {
+            let head_bytes = problem.write(out, manner);
+            record.refused(problem, head_bytes);
+        };
+        if self.tell(write).await.is_ok() {
             drop(record);
             self.client.end_answer();
             self.linger().await;
@@ -293,10 +331,18 @@ impl Downstream {
     }
 }
 
-fn too_long(is_first_line: bool, head_bytes_max: usize) -> Problem {
-    if is_first_line {
-        return Problem::new(StatusCode::URI_TOO_LONG, format!("the request target is longer than {head_bytes_max} bytes"));
+fn is_one_line(bytes: &[u8]) -> bool {
+    memchr::memchr(b'\n', bytes).is_none()
+}
+
+fn head_too_late(limits: &Limits) -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the head of the request did not come within {} ms", limits.head_ms))
+}
+
+fn too_long(bytes: &[u8], limits: &Limits) -> Problem {
+    if is_one_line(bytes) {
+        return request::target_too_long(limits);
     }
-    let detail = format!("the head of the request is longer than {head_bytes_max} bytes");
+    let detail = format!("the head of the request is longer than {} bytes", limits.head_bytes_max);
     Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 }

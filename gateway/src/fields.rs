@@ -2,15 +2,23 @@
 //!
 //! RFC 9110 section 7.6.1: what concerns one connection is taken out of a message before it is forwarded, and so is what `Connection`
 //! names; ours are added last, so that a client cannot have them removed (CVE-2024-45410). What a client says about
-//! where its request came from (`Forwarded`, `X-Forwarded-*`, also spelled with underscores) is dropped: nobody has vouched for it.
+//! where its request came from is told apart here, and judged in [`crate::origin`].
 
 /// What a field is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// It goes through.
     EndToEnd,
-    /// It goes through, and tells the request from others.
+    /// It tells the request from others.
     RequestId,
+    /// How far a TRACE or OPTIONS may go.
+    MaxForwards,
+    /// What a proxy says of where the request came from.
+    Forwarded,
+    ForwardedFor,
+    ForwardedHost,
+    ForwardedProto,
+    ForwardedOther,
     Host,
     ContentLength,
     TransferEncoding,
@@ -21,7 +29,7 @@ pub(crate) enum Kind {
     Trailer,
     /// Of one connection, and of no use to us.
     Hop,
-    /// What only a gateway may say, or what a program could take for another field.
+    /// What a program could take for another field.
     Claim,
 }
 
@@ -36,23 +44,32 @@ pub(crate) fn kind(name: &[u8]) -> Kind {
         6 if is(b"expect") => Kind::Expect,
         7 if is(b"upgrade") => Kind::Upgrade,
         7 if is(b"trailer") => Kind::Trailer,
-        9 if is(b"forwarded") => Kind::Claim,
+        9 if is(b"forwarded") => Kind::Forwarded,
         10 if is(b"connection") => Kind::Connection,
         10 if is(b"keep-alive") => Kind::Hop,
+        12 if is(b"max-forwards") => Kind::MaxForwards,
         12 if is(b"x-request-id") => Kind::RequestId,
+        12 if is(b"x_request_id") || is(b"x_request-id") || is(b"x-request_id") => Kind::Claim,
         14 if is(b"content-length") => Kind::ContentLength,
         14 if is(b"content_length") => Kind::Claim,
         14 if is(b"http2-settings") => Kind::Hop,
         16 if is(b"proxy-connection") => Kind::Hop,
         17 if is(b"transfer-encoding") => Kind::TransferEncoding,
         17 if is(b"transfer_encoding") => Kind::Claim,
-        12.. if is_forwarded_claim(name) => Kind::Claim,
+        12.. if is_forwarded(name) => match name {
+            // CGI's kind of programs take both spellings for one.
+            _ if name.contains(&b'_') => Kind::Claim,
+            _ if is(b"x-forwarded-for") => Kind::ForwardedFor,
+            _ if is(b"x-forwarded-host") => Kind::ForwardedHost,
+            _ if is(b"x-forwarded-proto") => Kind::ForwardedProto,
+            _ => Kind::ForwardedOther,
+        },
         _ => Kind::EndToEnd,
     }
 }
 
 /// x-forwarded-anything, whatever stands for the hyphens.
-fn is_forwarded_claim(name: &[u8]) -> bool {
+fn is_forwarded(name: &[u8]) -> bool {
     let (Some(word), Some(b'-' | b'_'), Some(b'-' | b'_')) = (name.get(2..11), name.get(1), name.get(11)) else { return false };
     name[0].eq_ignore_ascii_case(&b'x') && word.eq_ignore_ascii_case(b"forwarded")
 }
@@ -154,9 +171,19 @@ mod tests {
 
     #[test]
     fn what_a_client_claims_of_its_origin_is_known_however_it_is_spelled() {
-        for name in ["X-Forwarded-For", "x_forwarded_for", "x-forwarded_proto", "X_FORWARDED-PORT", "Forwarded", "Proxy", "Content_Length"]
+        for name in ["x_forwarded_for", "x-forwarded_proto", "X_FORWARDED-PORT", "X_Request_Id", "x-request_id", "Proxy", "Content_Length"]
         {
             assert_eq!(kind(name.as_bytes()), Kind::Claim, "{name}");
+        }
+        for (name, expected) in [
+            ("X-Forwarded-For", Kind::ForwardedFor),
+            ("x-forwarded-HOST", Kind::ForwardedHost),
+            ("X-Forwarded-Proto", Kind::ForwardedProto),
+            ("X-Forwarded-Port", Kind::ForwardedOther),
+            ("Forwarded", Kind::Forwarded),
+            ("X-Request-Id", Kind::RequestId),
+        ] {
+            assert_eq!(kind(name.as_bytes()), expected, "{name}");
         }
         for name in ["x-forwardedness", "x-forwarded", "forwarded-for", "xforwarded-for-", "accept", "x"] {
             assert_eq!(kind(name.as_bytes()), Kind::EndToEnd, "{name}");

@@ -18,8 +18,9 @@ use crate::door::{Face, LocalConnection, LocalDoor, is_reserved};
 use crate::downstream::Downstream;
 use crate::exchange;
 use crate::hold::{Patience, Spent};
+use crate::last_hop::LastHop;
 use crate::link::{Failure, Lease};
-use crate::outbound::Outbound;
+use crate::outbound::{Fault, Outbound};
 use crate::pipe::Tunnel;
 use crate::problem::Problem;
 use crate::relay::Relay;
@@ -41,10 +42,15 @@ pub(crate) enum Answered {
     Relay(Relay),
     /// The connection changes to another protocol.
     Tunnel(Tunnel),
+    /// It goes no further, and is answered here.
+    Here(LastHop),
 }
 
 /// Gets one request answered.
 pub(crate) async fn answer(core: &Rc<Core>, face: &Face, down: &mut Downstream, outbound: &mut Outbound) -> Result<Answered, Problem> {
+    if let Some(last_hop) = outbound.head.last_hop.take() {
+        return Ok(Answered::Here(last_hop));
+    }
     match face {
         Face::Combined { local } if is_reserved(outbound.path()) => to_api(core, local, down, outbound).await,
         _ => to_app(core, down, outbound).await,
@@ -200,7 +206,7 @@ fn unasked() -> Problem {
 
 /// What is told of a request that its client broke off.
 fn client_fault(outbound: &Outbound) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, outbound.fault().unwrap_or("the client has ended the connection"))
+    outbound.fault().map_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "the client has ended the connection"), Fault::problem)
 }
 
 /// What is told of a request that was sent and is not sent again.

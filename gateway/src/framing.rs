@@ -80,7 +80,7 @@ impl Delimiters {
 }
 
 /// A number that is digits alone: no sign, no space, no overflow.
-fn digits(value: &[u8]) -> Option<u64> {
+pub(crate) fn digits(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }

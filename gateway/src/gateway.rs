@@ -1,7 +1,6 @@
 //! The handle of a running gateway.
 
 use std::io;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
@@ -15,11 +14,12 @@ use crate::access_log::Writer;
 use crate::ack::{self, ThreadAck};
 use crate::config::Config;
 use crate::core::{Core, Given};
-use crate::door::Face;
+use crate::door::Door;
 use crate::figures::Observer;
 use crate::inbox::{Inbox, Published};
 use crate::ledger::AppLedger;
 use crate::meters::ThreadMeters;
+use crate::peers::Peers;
 use crate::thread;
 
 /// How long a thread may take to start.
@@ -80,11 +80,12 @@ impl Gateway {
     ///
     /// # Errors
     /// An [`Error`] that says which door or thread.
-    pub fn start(config: Config, doors: Vec<(Vec<TcpListener>, Face)>) -> Result<Gateway, Error> {
-        let Config { threads, limits, access_log } = config;
+    pub fn start(config: Config, doors: Vec<Door>) -> Result<Gateway, Error> {
+        let Config { threads, limits, access_log, trusted_proxies } = config;
+        let peers = Peers::new(trusted_proxies, limits.connections_per_address_max);
         let threads = threads.max(1);
-        let mut doors_of: Vec<Vec<thread::Door>> = (0..threads).map(|_| Vec::new()).collect();
-        for (listeners, face) in doors {
+        let mut doors_of: Vec<Vec<thread::Leaf>> = (0..threads).map(|_| Vec::new()).collect();
+        for Door { listeners, face, is_inherited } in doors {
             if listeners.len() != threads {
                 return Err(Error::Doors { threads, listeners: listeners.len() });
             }
@@ -93,7 +94,7 @@ impl Gateway {
                 listener.set_nonblocking(true).map_err(|source| Error::Thread { number: 0, source })?;
                 // On Linux what it accepts inherits this, and needs no call of its own.
                 socket2::SockRef::from(&listener).set_tcp_nodelay(true).map_err(|source| Error::Thread { number: 0, source })?;
-                doors.push((listener, face.clone()));
+                doors.push(thread::Leaf { listener, face: face.clone(), is_inherited });
             }
         }
         let open_log = |config: crate::access_log::Config| {
@@ -109,8 +110,14 @@ impl Gateway {
             let ack = ThreadAck::new(Arc::clone(&gateway.ack_changed));
             let (started, has_started) = mpsc::sync_channel(1);
             let meters: Arc<ThreadMeters> = Arc::default();
-            let log = gateway.log.as_ref().map(Writer::end);
-            let given = Given { number, held: Arc::clone(&held), ack: Arc::clone(&ack), meters: Arc::clone(&meters), log };
+            let given = Given {
+                number,
+                peers: Arc::clone(&peers),
+                held: Arc::clone(&held),
+                ack: Arc::clone(&ack),
+                meters: Arc::clone(&meters),
+                log: gateway.log.as_ref().map(Writer::end),
+            };
             let (thread_inbox, limits) = (Arc::clone(&inbox), limits.clone());
             let run = move || thread::run(doors, &thread_inbox, || Core::new(&limits, given), &started);
             let handle = std::thread::Builder::new().name(format!("gateway-{number}")).spawn(run).map_err(failed)?;

@@ -92,6 +92,17 @@ impl Listen {
         }
     }
 
+    /// Whether this is one of its addresses. A port that the system is to choose is none.
+    #[must_use]
+    pub fn is_at(&self, addr: SocketAddr) -> bool {
+        match *self {
+            Listen::Loopback { port } => {
+                port == addr.port() && [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&addr.ip())
+            }
+            Listen::Exactly(own) => own == addr,
+        }
+    }
+
     /// Opens each address with one listener per sibling, and logs a line with the real port for each.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use http::StatusCode;
 use tokio::io::AsyncWrite;
 
 use crate::answer;
@@ -17,6 +18,7 @@ use crate::downstream::Downstream;
 use crate::framing::Framing;
 use crate::link::Lease;
 use crate::record::Record;
+use crate::problem::Problem;
 use crate::request::RequestHead;
 
 /// How much of a body is kept.
@@ -47,7 +49,26 @@ pub(crate) struct Outbound {
     is_whole: bool,
     /// The client waits to be asked for the body, and was not.
     waits_to_be_asked: bool,
-    fault: Option<&'static str>,
+    fault: Option<Fault>,
+}
+
+/// What was wrong with the client's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("the body of the request broke off")]
+    BrokenOff,
+    #[error("the body of the request is malformed")]
+    Malformed,
+    #[error("the body of the request stood still for too long")]
+    Late,
+}
+
+impl Fault {
+    /// What is told of it.
+    pub(crate) fn problem(self) -> Problem {
+        let status = if self == Fault::Late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
+        Problem::new(status, self.to_string())
+    }
 }
 
 impl Outbound {
@@ -102,7 +123,7 @@ impl Outbound {
     }
 
     /// What was wrong with the client's body.
-    pub(crate) fn fault(&self) -> Option<&'static str> {
+    pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault
     }
 
@@ -122,10 +143,10 @@ impl Outbound {
     }
 
     /// Takes what is there of the body, so that it goes out with the head.
-    pub(crate) fn take_what_is_there(&mut self, input: &mut Input) -> Result<(), &'static str> {
+    pub(crate) fn take_what_is_there(&mut self, input: &mut Input) -> Result<(), Fault> {
         if !input.is_empty() && !self.is_read() && self.fits(input) {
             self.waits_to_be_asked = false;
-            self.take(input).map_err(|_| MALFORMED)?;
+            self.take(input).map_err(|_| Fault::Malformed)?;
         }
         Ok(())
     }
@@ -162,7 +183,7 @@ impl Outbound {
                     self.out.clear();
                 }
                 if self.take(&mut down.input).is_err() {
-                    self.fault = Some(MALFORMED);
+                    self.fault = Some(Fault::Malformed);
                     return Poll::Ready(Sent::Broken);
                 }
                 if !self.out.pending().is_empty() || self.is_read() {
@@ -178,7 +199,7 @@ impl Outbound {
             match down.poll_body(cx) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => {
-                    self.fault = Some(BROKEN_OFF);
+                    self.fault = Some(if down.client.is_late() { Fault::Late } else { Fault::BrokenOff });
                     return Poll::Ready(Sent::Broken);
                 }
                 Poll::Pending => {
@@ -190,6 +211,3 @@ impl Outbound {
         }
     }
 }
-
-const BROKEN_OFF: &str = "the body of the request broke off";
-const MALFORMED: &str = "the body of the request is malformed";

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::answer;
+use crate::clock::Date;
 use crate::fields;
 
 /// Why a request is not answered by a replica.
@@ -32,6 +33,30 @@ pub(crate) struct Manner {
     pub(crate) is_head: bool,
     /// The client's connection lives on.
     pub(crate) keeps_client: bool,
+    pub(crate) date: Date,
+}
+
+/// Which methods there are is the app's affair; these any may have.
+pub(crate) const METHODS_ALLOWED: &[u8] = b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
+
+impl Manner {
+    /// Writes the end of a head of our own, and the body. Returns where the head ends.
+    pub(crate) fn write_end(self, out: &mut Vec<u8>, body: &[u8]) -> usize {
+        fields::write_number(out, b"content-length", body.len() as u64);
+        // RFC 9110 section 6.6.1: an origin server with a clock says it.
+        fields::write(out, b"date", &self.date);
+        match (self.keeps_client, self.is_http10) {
+            (false, _) => fields::write(out, b"connection", b"close"),
+            (true, true) => fields::write(out, b"connection", b"keep-alive"),
+            (true, false) => {}
+        }
+        out.extend_from_slice(b"\r\n");
+        let end = out.len();
+        if !self.is_head {
+            out.extend_from_slice(body);
+        }
+        end
+    }
 }
 
 impl Problem {
@@ -53,24 +78,13 @@ impl Problem {
         let json = serde_json::to_vec(&details).unwrap_or_default();
         answer::write_status_line(out, manner.is_http10, self.status);
         fields::write(out, b"content-type", b"application/problem+json");
-        fields::write_number(out, b"content-length", json.len() as u64);
         if self.is_passing {
             fields::write(out, b"retry-after", b"1");
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            // RFC 9110 section 15.5.6 wants the field; which methods there are is the app's affair.
-            fields::write(out, b"allow", b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS");
+            // RFC 9110 section 15.5.6 wants the field.
+            fields::write(out, b"allow", METHODS_ALLOWED);
         }
-        match (manner.keeps_client, manner.is_http10) {
-            (false, _) => fields::write(out, b"connection", b"close"),
-            (true, true) => fields::write(out, b"connection", b"keep-alive"),
-            (true, false) => {}
-        }
-        out.extend_from_slice(b"\r\n");
-        let head_bytes = out.len() - before;
-        if !manner.is_head {
-            out.extend_from_slice(&json);
-        }
-        head_bytes
+        manner.write_end(out, &json) - before
     }
 }

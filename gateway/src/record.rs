@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cluster::route::RouteKey;
+use http::StatusCode;
 
 use crate::access_log::Line;
 use crate::client::Client;
@@ -28,7 +29,8 @@ pub(crate) struct Record {
     head_bytes: u64,
     retries: u32,
     replays: u32,
-    is_api: bool,
+    /// It is for this process itself.
+    is_ours: bool,
     reason: Option<String>,
     /// What the log says of the request itself; `None`: there is no log.
     line: Option<Box<Line>>,
@@ -51,7 +53,7 @@ impl Record {
             head_bytes: 0,
             retries: 0,
             replays: 0,
-            is_api: false,
+            is_ours: false,
             reason: None,
             line: core.log.is_some().then(|| Box::new(line())),
             is_holding: Cell::new(false),
@@ -83,7 +85,7 @@ impl Record {
 
     /// It is for the API of this process.
     pub(crate) fn is_for_api(&mut self) {
-        self.is_api = true;
+        self.is_ours = true;
     }
 
     /// It waits for a replica.
@@ -134,6 +136,13 @@ impl Record {
         }
     }
 
+    /// It is answered by the gateway itself, as it asked for; the head is so long.
+    pub(crate) fn answered_here(&mut self, status: StatusCode, head_bytes: usize) {
+        self.is_ours = true;
+        self.status = status.as_u16();
+        self.head_bytes = head_bytes as u64;
+    }
+
     /// It is answered by a problem, whose head is so long.
     pub(crate) fn refused(&mut self, problem: &Problem, head_bytes: usize) {
         self.status = problem.status.as_u16();
@@ -163,7 +172,7 @@ impl Drop for Record {
                 }
                 app.meters.whole.observe(took);
             }
-            None if !self.is_api => self.core.meters.refused.add(1),
+            None if !self.is_ours => self.core.meters.refused.add(1),
             None => {}
         }
         if let (Some(log), Some(mut line)) = (&self.core.log, self.line.take()) {

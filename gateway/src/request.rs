@@ -10,15 +10,13 @@ use http::StatusCode;
 use httparse::Status;
 
 use crate::client::Client;
-use crate::config::Limits;
+use crate::config::{FIELDS_MAX, Limits};
 use crate::fields::{self, Connection, Kind};
-use crate::framing::{Delimiters, Framing};
+use crate::framing::{self, Delimiters, Framing};
+use crate::last_hop::LastHop;
 use crate::problem::Problem;
 use crate::request_id::RequestIds;
 use crate::target;
-
-/// The most fields of any head, whatever the configured limit.
-pub(crate) const FIELDS_MAX: usize = 256;
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
 
@@ -42,6 +40,8 @@ pub(crate) struct RequestHead {
     pub(crate) asks_upgrade: bool,
     /// A cookie that the client is given with its answer, so that its next requests are known.
     pub(crate) set_cookie: Option<String>,
+    /// It may not go on: what it is answered here.
+    pub(crate) last_hop: Option<LastHop>,
 }
 
 impl RequestHead {
@@ -71,6 +71,11 @@ fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
+/// What is told of a target that is longer than it may be.
+pub(crate) fn target_too_long(limits: &Limits) -> Problem {
+    Problem::new(StatusCode::URI_TOO_LONG, format!("the request target is longer than {} bytes", limits.target_bytes_max))
+}
+
 /// Reads `head`, which is whole, and writes ours to `out`, which is empty.
 pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &Limits, ids: &RequestIds) -> Result<RequestHead, Problem> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
@@ -94,7 +99,16 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here: this is no forward proxy"));
     }
     let is_http10 = version == 0;
+    if path.len() > limits.target_bytes_max {
+        return Err(target_too_long(limits));
+    }
     let said = Said::read(request.headers, is_http10)?;
+    let hops = said.hops(method)?;
+    let last_hop = match (hops, method) {
+        (Some(0), "TRACE") => Some(LastHop::trace(head, request.headers)),
+        (Some(0), _) => Some(LastHop::Options),
+        _ => None,
+    };
     let target = target::read(method, path).map_err(|error| bad(error.to_string()))?;
 
     out.extend_from_slice(method.as_bytes());
@@ -116,15 +130,11 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
     }
     let host = host_from..out.len();
     out.extend_from_slice(b"\r\n");
-    let has_id = said.write_end_to_end(request.headers, out);
-
-    fields::write(out, b"x-forwarded-for", client.forwarded_for.as_bytes());
-    out.extend_from_slice(b"x-forwarded-host: ");
-    out.extend_from_within(host.clone());
-    out.extend_from_slice(b"\r\nx-forwarded-proto: http\r\n");
-    if !has_id {
-        ids.write(out);
+    said.write_end_to_end(request.headers, hops.is_some(), out);
+    if let Some(hops) = hops {
+        fields::write_number(out, b"max-forwards", hops.saturating_sub(1));
     }
+    client.origin.write(request.headers, &said.connection, host.clone(), ids, is_http10, out);
     let framing = said.delimiters.framing(Framing::Length(0));
     match said.delimiters.length {
         Some(length) => fields::write_number(out, b"content-length", length),
@@ -146,6 +156,7 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
         expects_continue: expects_continue && framing != Framing::Length(0),
         asks_upgrade,
         set_cookie: None,
+        last_hop,
     })
 }
 
@@ -160,6 +171,8 @@ struct Said<'a> {
     upgrades: usize,
     takes_trailers: bool,
     expects_continue: bool,
+    max_forwards: Option<&'a [u8]>,
+    max_forwards_count: usize,
 }
 
 impl<'a> Said<'a> {
@@ -182,6 +195,10 @@ impl<'a> Said<'a> {
                     };
                     said.takes_trailers |= fields::list(field.value).any(names_trailers);
                 }
+                Kind::MaxForwards => {
+                    said.max_forwards = Some(field.value);
+                    said.max_forwards_count += 1;
+                }
                 Kind::Upgrade => {
                     said.upgrade = Some(field.value);
                     said.upgrades += 1;
@@ -192,7 +209,7 @@ impl<'a> Said<'a> {
                 Kind::Expect => {
                     return Err(Problem::new(StatusCode::EXPECTATION_FAILED, "of all expectations only 100-continue is met here"));
                 }
-                Kind::EndToEnd | Kind::RequestId | Kind::Trailer | Kind::Hop | Kind::Claim => {}
+                _ => {}
             }
         }
         if said.host.is_none() && !is_http10 {
@@ -201,24 +218,30 @@ impl<'a> Said<'a> {
         Ok(said)
     }
 
-    /// Writes the fields that go through. Returns whether there was an id among them.
-    fn write_end_to_end(&self, fields: &[httparse::Header<'a>], out: &mut Vec<u8>) -> bool {
-        let mut has_id = false;
+    /// How many more gateways and servers a request may reach, us not counted; `None`: any number. RFC 9110 section 7.6.2: it is said of
+    /// these two methods only.
+    fn hops(&self, method: &str) -> Result<Option<u64>, Problem> {
+        let Some(value) = self.max_forwards.filter(|_| matches!(method, "TRACE" | "OPTIONS")) else { return Ok(None) };
+        match framing::digits(value) {
+            Some(hops) if self.max_forwards_count == 1 => Ok(Some(hops)),
+            _ => Err(bad("Max-Forwards is not one number")),
+        }
+    }
+
+    /// Writes the fields that go through.
+    fn write_end_to_end(&self, fields: &[httparse::Header<'a>], counts_hops: bool, out: &mut Vec<u8>) {
         for field in fields {
             let name = field.name.as_bytes();
-            let kind = fields::kind(name);
-            let goes_through = match kind {
+            let goes_through = match fields::kind(name) {
                 Kind::Trailer => true,
-                Kind::RequestId => !has_id && !field.value.is_empty() && !self.connection.names(name),
                 Kind::EndToEnd => !self.connection.names(name),
+                Kind::MaxForwards => !counts_hops && !self.connection.names(name),
                 _ => false,
             };
             if goes_through {
-                has_id |= kind == Kind::RequestId;
                 fields::write(out, name, field.value);
             }
         }
-        has_id
     }
 
     /// Writes what concerns our own connection. Returns whether a change of protocol is asked for.

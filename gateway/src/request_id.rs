@@ -1,4 +1,4 @@
-//! Ids for requests that come without one.
+//! Ids for requests.
 
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use controller::Config;
+use gateway::Network;
 use gateway::listen::Listen;
 
+use super::gateway_args::GatewayArgs;
 use super::traffic::TrafficArgs;
 use crate::log::{self, LogArgs};
 use crate::{duration, parent};
@@ -44,6 +46,11 @@ pub struct ControllerArgs {
     allow_host: Vec<String>,
     #[command(flatten)]
     traffic: TrafficArgs,
+    /// Proxies in front of the gateway, by address or block (10.0.0.0/8): what they say of where a request came from is believed
+    #[arg(long, value_name = "CIDR", num_args = 1.., value_delimiter = ',')]
+    trust_proxy: Vec<Network>,
+    #[command(flatten)]
+    gateway: GatewayArgs,
     /// Stop when stdin ends.
     #[arg(long, hide = true)]
     stop_with_parent: bool,
@@ -63,6 +70,8 @@ impl ControllerArgs {
             allow_host: self.allow_host.clone(),
             traffic: self.traffic.traffic(),
             access_log: self.traffic.access_log(),
+            gateway_limits: self.gateway.limits(),
+            trusted_proxies: self.trust_proxy.clone(),
         }
     }
 }
@@ -70,6 +79,11 @@ impl ControllerArgs {
 /// Runs until a signal.
 pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
     log::start(&args.log);
+    #[cfg(unix)]
+    let inherited = super::handed_over::take()?;
+    // Elsewhere nobody hands sockets over.
+    #[cfg(not(unix))]
+    let inherited = vec![];
     if args.stop_with_parent {
         parent::stop_with_parent()?;
     }
@@ -79,7 +93,7 @@ pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
-    let result = runtime.block_on(controller::run(args.config()));
+    let result = runtime.block_on(controller::run(args.config(), inherited));
     runtime.shutdown_timeout(LEAVE);
     Ok(result?)
 }

@@ -23,6 +23,7 @@ mod lost_requests;
 mod membership;
 mod namespaces;
 mod operator;
+mod planned_restart;
 mod process_trees;
 mod restarts;
 mod seven;

@@ -6,6 +6,7 @@
 mod api;
 mod bad_input;
 mod cluster;
+mod doors;
 mod links;
 mod rig;
 mod start;

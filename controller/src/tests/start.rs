@@ -12,7 +12,7 @@ use gateway::listen::Listen;
 use crate::store::redb::RedbStore;
 use crate::{Config, run};
 
-fn config(listen: Listen, directory: &Path) -> Config {
+pub(super) fn config(listen: Listen, directory: &Path) -> Config {
     Config {
         listen,
         gateway_listen: None,
@@ -22,6 +22,8 @@ fn config(listen: Listen, directory: &Path) -> Config {
         allow_host: vec![],
         traffic: Traffic::default(),
         access_log: None,
+        gateway_limits: gateway::Limits::default(),
+        trusted_proxies: vec![],
     }
 }
 
@@ -30,7 +32,7 @@ fn anywhere() -> Listen {
 }
 
 async fn why_not(config: Config) -> String {
-    let message = run(config).await.unwrap_err().to_string();
+    let message = run(config, vec![]).await.unwrap_err().to_string();
     assert_eq!(message.lines().count(), 1, "{message}");
     message
 }

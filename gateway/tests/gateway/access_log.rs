@@ -22,7 +22,7 @@ impl Directory {
 
     fn rig(&self, format: Format) -> Rig {
         let access_log = Some(access_log::Config { path: Some(self.0.join("log")), format });
-        Rig::of(Config { threads: 2, access_log, ..Config::default() }, Face::Apps)
+        Rig::with_config(Config { threads: 2, access_log, ..Config::default() }, Face::Apps)
     }
 
     fn lines(&self, count: usize) -> Vec<String> {

@@ -36,6 +36,8 @@ impl Answer {
     pub fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.field("content-type"), Some("application/problem+json"), "{self:?}");
+        let date = self.field("date").unwrap_or_default();
+        assert!(date.len() == 29 && date.ends_with(" GMT"), "RFC 9110 section 6.6.1: {self:?}");
         let json: serde_json::Value = serde_json::from_str(&self.body).unwrap();
         assert_eq!(json["type"], "about:blank");
         assert_eq!(json["status"], status);
@@ -92,6 +94,12 @@ impl Client {
 
     pub fn get(&mut self, path: &str) -> Answer {
         self.request(&format!("GET {path}"), "", "")
+    }
+
+    /// A request that may fail.
+    pub fn try_get(&mut self, path: &str) -> Option<Answer> {
+        self.tcp.write_all(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes()).ok()?;
+        self.answer(false).ok()
     }
 
     pub fn post(&mut self, path: &str, body: &str) -> Answer {

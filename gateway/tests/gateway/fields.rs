@@ -11,20 +11,23 @@ fn a_replica_sees_the_request_without_what_concerned_the_clients_connection() {
     rig.client().request(
         "GET /a%2Fb?c=d%20e",
         "Connection: keep-alive, X-Hop, x-forwarded-for\r\nX-Hop: 1\r\nKeep-Alive: timeout=1\r\nTE: gzip\r\nProxy-Connection: close\r\n\
-         X-Forwarded-For: 6.6.6.6\r\nX_Forwarded_Proto: https\r\nForwarded: for=6.6.6.6\r\nX-Kept: yes\r\nCookie: a=b\r\n",
+         X-Forwarded-For: 6.6.6.6\r\nX_Forwarded_Proto: https\r\nForwarded: for=6.6.6.6\r\nX-Kept: yes\r\nCookie: a=b\r\nVia: 1.0 fred\r\n",
         "",
     );
     let mut lines: Vec<String> = replica.heads()[0].to_lowercase().lines().map(str::to_owned).collect();
     lines.sort();
-    let id = lines.pop().unwrap();
+    let id = lines.remove(lines.iter().position(|line| line.starts_with("x-request-id")).unwrap());
     assert!(id.starts_with("x-request-id: ") && id.len() == "x-request-id: ".len() + 32, "{id}");
     assert_eq!(
         lines,
         [
             "",
             "cookie: a=b",
+            "forwarded: for=127.0.0.1;host=\"a.test\";proto=http",
             "get /a%2fb?c=d%20e http/1.1",
             "host: a.test",
+            "via: 1.0 fred",
+            "via: 1.1 ostler",
             "x-forwarded-for: 127.0.0.1",
             "x-forwarded-host: a.test",
             "x-forwarded-proto: http",

@@ -1,7 +1,7 @@
 //! A gateway on free ports, with tables made of upstreams.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +9,7 @@ use cluster::app::AppName;
 use cluster::id::{NodeId, ReplicaId};
 use cluster::route::{AppRoutes, Route, RouteAck, RouteKey, RoutingTable, Target};
 use cluster::traffic::Traffic;
-use gateway::{AppFigures, Config, Face, Gateway, Limits, listen};
+use gateway::{AppFigures, Config, Door, Face, Gateway, Limits, listen};
 
 use crate::client::{Answer, Client, until};
 use crate::upstream::Upstream;
@@ -46,14 +46,26 @@ impl Rig {
     }
 
     pub fn with(threads: usize, limits: Limits, face: Face) -> Self {
-        Self::of(Config { threads, limits, access_log: None }, face)
+        Self::with_config(Config { threads, limits, ..Config::default() }, face)
     }
 
-    pub fn of(config: Config, face: Face) -> Self {
-        let threads = config.threads;
-        let listeners = listen::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), threads).unwrap();
+    /// A gateway of one thread that believes these peers.
+    pub fn trusting(network: &str) -> Self {
+        let config = Config { threads: 1, trusted_proxies: vec![network.parse().unwrap()], ..Config::default() };
+        Self::with_config(config, Face::Apps)
+    }
+
+    pub fn with_config(config: Config, face: Face) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST.into(), config, face)
+    }
+
+    pub fn at(address: IpAddr, config: Config, face: Face) -> Self {
+        let listeners = listen::bind(SocketAddr::from((address, 0)), config.threads).unwrap();
         let addr = listeners[0].local_addr().unwrap();
-        let gateway = Gateway::start(config, vec![(listeners, face)]).unwrap();
+        Self::of(Gateway::start(config, vec![Door::new(listeners, face)]).unwrap(), addr)
+    }
+
+    pub fn of(gateway: Gateway, addr: SocketAddr) -> Self {
         Rig { gateway, addr, version: AtomicU64::new(0) }
     }
 

@@ -47,6 +47,17 @@ impl Conn {
         Some(head)
     }
 
+    /// Reads up to and with these bytes; `None`: they do not come.
+    pub fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !bytes.ends_with(end) {
+            self.tcp.read_exact(&mut byte).ok()?;
+            bytes.push(byte[0]);
+        }
+        Some(bytes)
+    }
+
     pub fn body(&mut self, length: usize) -> Option<Vec<u8>> {
         let mut body = vec![0; length];
         self.tcp.read_exact(&mut body).ok()?;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::home::Home;
 use super::http::{Answer, Call};
 use super::program::Program;
+use super::socket_unit::SocketUnit;
 use super::status::Status;
 use super::wait::{PATIENCE, wait_for, wait_until};
 use super::{ports, processes};
@@ -20,12 +21,13 @@ pub struct Setup {
     agents: usize,
     controller_args: Vec<String>,
     agent_args: Vec<String>,
+    has_socket_unit: bool,
 }
 
 impl Setup {
     /// Two agents, and the defaults of everything.
     pub fn new() -> Self {
-        Setup { agents: 2, controller_args: vec![], agent_args: vec![] }
+        Setup { agents: 2, controller_args: vec![], agent_args: vec![], has_socket_unit: false }
     }
 
     pub fn agents(mut self, count: usize) -> Self {
@@ -40,6 +42,12 @@ impl Setup {
 
     pub fn controller_args(mut self, args: &[&str]) -> Self {
         self.controller_args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// The controller's listening socket is kept by somebody who starts the controller with it, as systemd does for a socket unit.
+    pub fn socket_unit(mut self) -> Self {
+        self.has_socket_unit = true;
         self
     }
 
@@ -58,8 +66,10 @@ impl Setup {
     #[track_caller]
     pub fn start_in(self, home: Home) -> Cluster {
         let agents = (0..self.agents).map(|_| Agent::start(&home, ports::free(), &self.agent_args)).collect::<Vec<_>>();
-        let controller = Controller::start(&home, ports::free(), &self.controller_args);
-        let cluster = Cluster { controller, agents, home, setup: self };
+        let unit = self.has_socket_unit.then(SocketUnit::open);
+        let port = unit.as_ref().map_or_else(ports::free, SocketUnit::port);
+        let controller = Controller::start_with(&home, port, &self.controller_args, unit.as_ref());
+        let cluster = Cluster { controller, agents, home, setup: self, unit };
         for agent in &cluster.agents {
             cluster.add_node(&agent.url()).ok();
         }
@@ -125,9 +135,23 @@ impl Controller {
     /// Starts it and waits until it answers.
     #[track_caller]
     pub fn start(home: &Home, port: u16, args: &[String]) -> Self {
+        Self::start_with(home, port, args, None)
+    }
+
+    /// Starts it with a socket that is kept.
+    #[track_caller]
+    fn start_with(home: &Home, port: u16, args: &[String], unit: Option<&SocketUnit>) -> Self {
         let data_dir = home.path().join("data");
-        let mut command = home.command(&home.cwd().join("controller").to_string_lossy());
-        command.args(["--port", &port.to_string(), "--stop-with-parent", "--data-dir"]).arg(&data_dir).args(args).stdin(Stdio::piped());
+        let program = home.cwd().join("controller").to_string_lossy().into_owned();
+        let mut command = match unit {
+            Some(unit) => unit.command(home, &program),
+            None => {
+                let mut command = home.command(&program);
+                command.arg("--stop-with-parent").stdin(Stdio::piped());
+                command
+            }
+        };
+        command.args(["--port", &port.to_string(), "--data-dir"]).arg(&data_dir).args(args);
         let mut program = Program::start(home, "controller", &mut command);
         wait_answer(&mut program, local(port), "/status");
         Controller { program, port, data_dir }
@@ -149,6 +173,7 @@ pub struct Cluster {
     pub agents: Vec<Agent>,
     pub home: Home,
     setup: Setup,
+    unit: Option<SocketUnit>,
 }
 
 impl Cluster {
@@ -232,7 +257,7 @@ impl Cluster {
     #[track_caller]
     pub fn restart_controller(&mut self) {
         assert!(self.controller.program.ended().is_some(), "it still runs");
-        self.controller = Controller::start(&self.home, self.controller.port, &self.setup.controller_args);
+        self.controller = Controller::start_with(&self.home, self.controller.port, &self.setup.controller_args, self.unit.as_ref());
     }
 
     /// Waits until the processes of replicas on this machine are those of `/status`, and no other.

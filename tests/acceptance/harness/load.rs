@@ -22,13 +22,23 @@ pub struct Load {
 }
 
 impl Load {
-    /// `clients` clients: half of them keep their connections, half open one for each request.
+    /// `clients` clients that GET: half of them keep their connections, half open one for each request.
     pub fn start(address: SocketAddr, clients: usize) -> Self {
+        Self::of(address, clients, |_| Call::get(&target()))
+    }
+
+    /// The same, and half of each POST, which is never sent twice.
+    pub fn mixed(address: SocketAddr, clients: usize) -> Self {
+        Self::of(address, clients, |nth| if nth % 4 < 2 { Call::get(&target()) } else { Call::post(&target(), "posted") })
+    }
+
+    fn of(address: SocketAddr, clients: usize, call: impl Fn(usize) -> Call) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let done = Arc::new(AtomicU64::new(0));
         let client = |nth: usize| {
             let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
-            thread::spawn(move || client(address, nth.is_multiple_of(2), &stop, &done))
+            let call = call(nth).within(Duration::from_secs(20));
+            thread::spawn(move || client(address, nth.is_multiple_of(2), &call, &stop, &done))
         };
         let clients = (0..clients).map(client).collect();
         Load { stop, done, clients }
@@ -66,12 +76,15 @@ impl Load {
     }
 }
 
-fn client(address: SocketAddr, keeps: bool, stop: &AtomicBool, done: &AtomicU64) -> Vec<String> {
+fn target() -> String {
+    format!("/?delay_ms={DELAY_MS}")
+}
+
+fn client(address: SocketAddr, keeps: bool, call: &Call, stop: &AtomicBool, done: &AtomicU64) -> Vec<String> {
     let mut failures = Vec::new();
-    let call = Call::get(&format!("/?delay_ms={DELAY_MS}")).within(Duration::from_secs(20));
     let mut kept: Option<Kept> = None;
     while !stop.load(Ordering::Relaxed) && failures.len() < 100 {
-        let result = if keeps { send_kept(address, &mut kept, &call) } else { call.try_send(address) };
+        let result = if keeps { send_kept(address, &mut kept, call) } else { call.try_send(address) };
         match result {
             Ok(answer) if answer.status() == 200 && answer.text().starts_with("Hello from Worker ID: ") => {
                 done.fetch_add(1, Ordering::Relaxed);
