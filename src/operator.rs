@@ -42,7 +42,7 @@ enum Command {
     Demo(demo::Args),
     #[command(hide = true)]
     DemoSweep(demo::SweepArgs),
-    Controller(ControllerArgs),
+    Controller(Box<ControllerArgs>),
     Agent(AgentArgs),
     Worker(WorkerArgs),
 }
@@ -52,7 +52,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let cli = Cli::parse_from(with_go_dashes(args));
     let client = Client::new(cli.controller);
     match cli.command {
-        Command::Controller(args) => failure::exit(Role::Controller.name(), role::controller::run(args)),
+        Command::Controller(args) => failure::exit(Role::Controller.name(), role::controller::run(*args)),
         Command::Agent(args) => failure::exit(Role::Agent.name(), role::agent::run(args)),
         Command::Worker(args) => failure::exit(Role::Worker.name(), role::worker::run(args)),
         Command::DemoSweep(args) => failure::exit("ostler", demo::sweep(&args)),

@@ -2,10 +2,10 @@
 
 pub mod agent;
 pub mod controller;
-pub mod traffic;
 mod gateway_args;
 #[cfg(unix)]
 mod handed_over;
+pub mod traffic;
 pub mod worker;
 
 use std::ffi::{OsStr, OsString};

@@ -40,7 +40,7 @@ pub fn in_weighted_turn(turn: usize, count: usize, fits: impl Fn(usize) -> bool,
         if position * largest < share(at) << 32 {
             return Some(at);
         }
-        at = in_turn(usize::try_from(mix(turn as u64 + (again as u64) << 48) >> 1).unwrap_or(turn), count, &fits)?;
+        at = in_turn(usize::try_from(mix((turn as u64).wrapping_add((again as u64) << 48)) >> 1).unwrap_or(turn), count, &fits)?;
     }
     Some(at)
 }

@@ -165,8 +165,11 @@ impl Planner<'_> {
                 (AssignedPhase::Run, "it runs already and is wanted")
             } else if report.phase == ObservedPhase::Draining {
                 (AssignedPhase::Drain, "it was draining already")
+            } else if runs {
+                // Requests that it got before its node was taken for lost may still be under way.
+                (AssignedPhase::Drain, "it runs already and is not wanted")
             } else {
-                (AssignedPhase::Stop, "it runs already and is not wanted")
+                (AssignedPhase::Stop, "its agent is ending it already")
             };
             let mut slot = Slot::run(app.name.clone(), report.revision, node.member.id);
             slot.phase = phase;

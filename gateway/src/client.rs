@@ -90,7 +90,14 @@ impl Client {
         Self::begin(self.peer, Rc::clone(&self.local_text), Rc::clone(&self.origin), self.limits.head_ms, &self.clock, &self.limits)
     }
 
-    fn begin(peer: SocketAddr, local_text: Rc<str>, origin: Rc<Origin>, within_ms: u64, clock: &Rc<Clock>, limits: &Rc<Limits>) -> Rc<Self> {
+    fn begin(
+        peer: SocketAddr,
+        local_text: Rc<str>,
+        origin: Rc<Origin>,
+        within_ms: u64,
+        clock: &Rc<Clock>,
+        limits: &Rc<Limits>,
+    ) -> Rc<Self> {
         Rc::new(Client {
             peer,
             local_text,

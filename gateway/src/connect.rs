@@ -43,7 +43,7 @@ pub(crate) enum Error {
 /// Opens a new connection to a replica, or a stream on one that is shared.
 pub(crate) async fn open(core: &Rc<Core>, replica: &Replica) -> Result<Lease, Error> {
     match replica.protocol {
-        Protocol::Http1 => Ok(Lease::open(core, reach(core, replica).await?, Some(replica.key))),
+        Protocol::Http1 => Ok(Lease::open(core, reach(core, replica).await?, Some(replica))),
         Protocol::H2c => h2_out::open(core, replica).await,
     }
 }

@@ -37,6 +37,11 @@ fn malformed(detail: &str) -> Failure {
     Failure::Malformed(BadAnswer(detail.to_owned()))
 }
 
+/// Whether an answer may have broken off behind these bytes.
+fn begins_an_answer(bytes: &[u8]) -> bool {
+    bytes.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected)
+}
+
 struct Exchange<'a> {
     limits: &'a Limits,
     down: &'a mut Downstream,
@@ -75,6 +80,7 @@ impl Exchange<'_> {
             }
             match self.lease.poll_read(self.input, cx) {
                 Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) if !begins_an_answer(self.input.filled()) => return Poll::Ready(Err(malformed("it does not begin as one"))),
                 Poll::Ready(_) => return Poll::Ready(Err(self.lease.link().failure())),
                 Poll::Pending => break,
             }

@@ -1,6 +1,6 @@
 //! One request from its head to the head of its answer: a replica is picked, and another one where that is safe.
 //!
-//! Safe means: no byte of the request was written; or it was, no byte came back, its method is idempotent and its body was kept. All
+//! Safe means: no byte of the request was written; or it was, no whole head came back, its method is idempotent and its body was kept. All
 //! else is answered by a problem that says what is known.
 
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::answer::AnswerHead;
 use crate::buffer::Input;
@@ -29,10 +29,12 @@ use crate::sticky::Sticky;
 use crate::stream::Stream;
 use crate::table::App;
 
-/// How often a request that was sent and got no byte back may be sent again.
+/// How often a request that was sent and got no answer may be sent again.
 const RETRIES_MAX: u32 = 2;
 /// How often a request may go to another connection of the same replica, because the one that it was given to was at its end.
 const MOVES_MAX: u32 = 16;
+/// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The bytes under way to the API server, in each direction of one connection.
 const LOCAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -138,22 +140,32 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
             replica.saw(true, sent_at.elapsed());
         }
         let may_retry = outbound.head.is_idempotent && outbound.can_replay() && retries < RETRIES_MAX;
-        match failure {
+        let must_pause = match failure {
             Failure::Client => return Err(client_fault(outbound)),
-            Failure::Unsent if outbound.can_replay() => outbound.record.count_replay(),
-            Failure::Unanswered if may_retry && !app.ledger.may_retry() => {
+            Failure::Unsent if outbound.can_replay() => {
+                outbound.record.count_replay();
+                false
+            }
+            Failure::Unanswered | Failure::Broken | Failure::Lost if may_retry && !app.ledger.may_retry() => {
                 app.meters.retries_refused.add(1);
                 return Err(out_of_budget(&replica, app));
             }
-            Failure::Unanswered if may_retry => {
+            Failure::Unanswered | Failure::Broken | Failure::Lost if may_retry => {
                 unanswered = Some(no_answer(core, &failure, &replica, outbound, retries));
                 outbound.record.count_retry();
                 retries += 1;
+                retries == RETRIES_MAX
             }
-            Failure::Unsent | Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Unasked | Failure::Late => {
+            Failure::Unsent
+            | Failure::Unanswered
+            | Failure::Broken
+            | Failure::Malformed(_)
+            | Failure::Unasked
+            | Failure::Late
+            | Failure::Lost => {
                 return Err(no_answer(core, &failure, &replica, outbound, retries));
             }
-        }
+        };
         let may_move = lease.link().is_outlived() && moves < MOVES_MAX;
         moves += u32::from(may_move);
         if lease.is_reused || may_move {
@@ -161,6 +173,10 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
             again = Some(replica);
         } else {
             tried.push(replica);
+        }
+        if must_pause {
+            drop((lease, in_flight));
+            sleep(RETRY_PAUSE).await;
         }
     }
 }
@@ -212,6 +228,10 @@ fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbo
         Failure::Late => Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
             format!("replica {id} has the request and sent no answer within {} ms; it may still carry it out", core.limits.first_byte_ms),
+        ),
+        Failure::Lost => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format!("replica {id} got the request and its host was lost before an answer came; it may have carried it out"),
         ),
         Failure::Client => client_fault(outbound),
         Failure::Unasked => unasked(),
@@ -286,7 +306,7 @@ async fn to_api(core: &Rc<Core>, door: &LocalDoor, down: &mut Downstream, outbou
             StatusCode::GATEWAY_TIMEOUT,
             format!("the controller's API sent no answer within {} ms", core.limits.first_byte_ms),
         )),
-        Err(Failure::Unanswered | Failure::Broken | Failure::Malformed(_)) => {
+        Err(Failure::Unanswered | Failure::Broken | Failure::Malformed(_) | Failure::Lost) => {
             Err(Problem::new(StatusCode::BAD_GATEWAY, "the controller's API ended the connection without an answer"))
         }
     }

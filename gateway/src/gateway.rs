@@ -140,9 +140,8 @@ impl Gateway {
             let mut ledgers = self.observer.ledgers();
             ledgers.retain(|name, _| table.apps.contains_key(name));
             for (name, routes) in &table.apps {
-                let ledger = ledgers
-                    .entry(name.clone())
-                    .or_insert_with(|| Arc::new(AppLedger::new(name.clone(), self.threads.len(), self.began)));
+                let ledger =
+                    ledgers.entry(name.clone()).or_insert_with(|| Arc::new(AppLedger::new(name.clone(), self.threads.len(), self.began)));
                 ledger.keep(routes);
             }
             ledgers.clone()

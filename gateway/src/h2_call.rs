@@ -11,7 +11,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use cluster::route::RouteKey;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -34,6 +33,7 @@ use crate::head::{self, Found};
 use crate::link::Lease;
 use crate::outbound::KEPT_BYTES_MAX;
 use crate::problem::{Manner, Problem};
+use crate::replica::Replica;
 use crate::stream::Stream;
 
 /// How many bytes are under way in each direction. Before it is proven that the worker has taken a request in, no more of its body is sent
@@ -43,10 +43,10 @@ const BYTES_MAX: usize = 16 * 1024;
 const _: () = assert!(2 * BYTES_MAX + BUFFER_BYTES <= KEPT_BYTES_MAX);
 
 /// Begins a request on a connection. What is written to the lease becomes its stream.
-pub(crate) fn begin(core: &Rc<Core>, replica: RouteKey, place: Place) -> Lease {
+pub(crate) fn begin(core: &Rc<Core>, replica: &Replica, place: Place) -> Lease {
     let (ours, theirs) = tokio::io::duplex(BYTES_MAX);
     let mut lease = Lease::open(core, Stream::Local(ours), Some(replica));
-    let link = Rc::clone(lease.link());
+    let (link, replica) = (Rc::clone(lease.link()), replica.key);
     let (held, gone) = oneshot::channel();
     lease.call = Some(held);
     let mut input = Input::new(&core.buffers);

@@ -176,13 +176,13 @@ pub(crate) async fn open(core: &Rc<Core>, replica: &Replica) -> Result<Lease, Er
     } else {
         shared.connections.borrow_mut().push(connection);
     }
-    Ok(h2_call::begin(core, replica.key, place))
+    Ok(h2_call::begin(core, replica, place))
 }
 
 /// A stream on a connection that is there.
 fn begin(core: &Rc<Core>, replica: &Replica) -> Option<Lease> {
     let place = replica.shared.find()?;
-    Some(h2_call::begin(core, replica.key, place))
+    Some(h2_call::begin(core, replica, place))
 }
 
 /// Opens a connection, whose task ends with it.
@@ -208,7 +208,7 @@ async fn dial(core: &Rc<Core>, replica: &Replica) -> Result<Rc<Connection>, Erro
         .await
         .map_err(|_| no_http2(format!("no answer within {} ms", core.limits.connect_ms)))?
         .map_err(|error| no_http2(error.to_string()))?;
-    let (link, entry) = Link::enter(core, Some(replica.key));
+    let (link, entry) = Link::enter(core, Some(replica));
     // Whoever waits for it may be gone before it has come.
     link.cut_after_ms(core.limits.connect_ms);
     let proof = Rc::new(Proof::new(running.ping_pong()));

@@ -46,6 +46,7 @@ mod head;
 mod hold;
 mod inbox;
 pub mod inherited;
+mod keeping;
 mod last_hop;
 mod ledger;
 mod link;

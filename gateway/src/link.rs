@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use cluster::route::RouteKey;
+use cluster::route::{RouteKey, Target};
 use tokio::sync::oneshot;
 
 use crate::answer::BadAnswer;
@@ -16,6 +16,7 @@ use crate::buffer::Input;
 use crate::clock::{Clock, NEVER};
 use crate::core::Core;
 use crate::registry::Entry;
+use crate::replica::Replica;
 use crate::stream::Stream;
 
 /// Why a request got no answer on a connection.
@@ -33,6 +34,8 @@ pub(crate) enum Failure {
     Unasked,
     /// No answer came in time.
     Late,
+    /// The host of the replica was lost before its answer came.
+    Lost,
     /// The client broke its request off, or is gone.
     Client,
 }
@@ -55,6 +58,10 @@ pub(crate) struct Link {
     /// When the wait for an answer ends; renewed by every byte of the request that goes out.
     deadline: Cell<u64>,
     is_late: Cell<bool>,
+    /// Its replica was lost while a request waited here.
+    is_lost: Cell<bool>,
+    /// It leads through the agent of another host: if that is lost, so is what waits here.
+    is_far: bool,
     /// The request that waits here may be sent again elsewhere.
     is_movable: Cell<bool>,
     /// It is given up, whatever it still carries.
@@ -67,15 +74,17 @@ pub(crate) struct Link {
 
 impl Link {
     /// A connection to `replica`; the sweep knows it until the entry is dropped.
-    pub(crate) fn enter(core: &Core, replica: Option<RouteKey>) -> (Rc<Link>, Entry<Link>) {
+    pub(crate) fn enter(core: &Core, replica: Option<&Replica>) -> (Rc<Link>, Entry<Link>) {
         let link = Rc::new(Link {
-            replica,
+            replica: replica.map(|replica| replica.key),
             clock: Rc::clone(&core.clock),
             first_byte_ms: core.limits.first_byte_ms,
             written: Cell::new(0),
             read: Cell::new(0),
             deadline: Cell::new(NEVER),
             is_late: Cell::new(false),
+            is_lost: Cell::new(false),
+            is_far: replica.is_some_and(|replica| matches!(replica.target, Target::Tunnel(_))),
             is_movable: Cell::new(false),
             is_cut: Cell::new(false),
             waker: RefCell::new(None),
@@ -121,9 +130,12 @@ impl Link {
         }
     }
 
-    /// Its replica was lost: a request that waits for its first byte and may be sent again is let go.
+    /// Its node was lost: a request that waits for its answer is let go if it may be sent again elsewhere, or if nobody is left to answer
+    /// it. A replica of this host that lost no more than its agent answers all the same.
     pub(crate) fn abandon(&self) {
-        if self.is_movable.get() && self.read.get() == 0 {
+        let waits = self.deadline.get() != NEVER;
+        if self.is_movable.get() || (waits && self.is_far) {
+            self.is_lost.set(true);
             self.cut();
         }
     }
@@ -181,6 +193,8 @@ impl Link {
             Failure::Unsent
         } else if self.is_late.get() {
             Failure::Late
+        } else if self.is_lost.get() {
+            Failure::Lost
         } else if self.read.get() == 0 {
             Failure::Unanswered
         } else {
@@ -203,7 +217,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Speaks HTTP/1.1 over `stream`.
-    pub(crate) fn open(core: &Core, stream: Stream, replica: Option<RouteKey>) -> Lease {
+    pub(crate) fn open(core: &Core, stream: Stream, replica: Option<&Replica>) -> Lease {
         let (link, entry) = Link::enter(core, replica);
         Lease { stream, link, _entry: entry, is_reused: false, call: None }
     }

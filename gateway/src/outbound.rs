@@ -17,8 +17,8 @@ use crate::chunks::Malformed;
 use crate::downstream::Downstream;
 use crate::framing::Framing;
 use crate::link::Lease;
-use crate::record::Record;
 use crate::problem::Problem;
+use crate::record::Record;
 use crate::request::RequestHead;
 
 /// How much of a body is kept.

@@ -133,7 +133,7 @@ impl Relay {
             && is_clean
             && outbound.is_sent()
         {
-            in_flight.replica().give_back(lease);
+            in_flight.replica().give_back(lease, outbound.head.is_idempotent);
         }
     }
 

@@ -12,14 +12,17 @@ use cluster::sample::Sample;
 
 use crate::ack::ThreadAck;
 use crate::h2_out::Shared;
+use crate::keeping::Keeping;
 use crate::ledger::Standing;
 use crate::link::Lease;
 
 /// The most idle connections to one replica that one thread keeps.
 const IDLE_MAX: usize = 1_024;
-/// What must not be sent twice goes out on a connection that was in use so recently, or on a new one: the replica may be about to end
-/// one that was idle for longer.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// The most idle connections beside which another is kept that the next request of its kind could not use: so many are enough to learn
+/// from, and more would pile up at the replica.
+const UNTRUSTED_IDLE_MAX: usize = 8;
+/// A connection of this age is as good as just given back.
+const FRESH_IDLE: Duration = Duration::from_millis(10);
 /// The kernel is not asked whether a connection that was in use so recently has ended: the runtime has heard of all that came before the
 /// request did, and an idempotent one that meets an end in that moment is sent again.
 const UNSUSPECTED_IDLE: Duration = Duration::from_millis(100);
@@ -35,7 +38,7 @@ pub(crate) struct Replica {
     pub(crate) protocol: Protocol,
     /// Its connections of HTTP/2.
     pub(crate) shared: Shared,
-    keepalive_idle: Cell<Duration>,
+    keeping: Cell<Keeping>,
     /// How it stands with all threads.
     standing: RefCell<Arc<Standing>>,
     /// Its requests under way are counted over all threads.
@@ -64,7 +67,7 @@ impl Replica {
             number: balance::hash(&route.key.replica.0.to_be_bytes()),
             protocol,
             shared: Shared::default(),
-            keepalive_idle: Cell::new(Duration::ZERO),
+            keeping: Cell::new(Keeping::new()),
             standing: RefCell::new(standing),
             is_weighed: Cell::new(false),
             sample: RefCell::default(),
@@ -77,7 +80,7 @@ impl Replica {
 
     /// It is in the table. `is_weighed`: its requests under way count, over all threads.
     pub(crate) fn enlist(&self, keepalive_idle: Duration, standing: Arc<Standing>, is_weighed: bool) {
-        self.keepalive_idle.set(keepalive_idle);
+        self.learn(|keeping| keeping.configure(keepalive_idle));
         self.standing.replace(standing);
         self.is_weighed.set(is_weighed);
         self.is_retired.set(false);
@@ -128,6 +131,19 @@ impl Replica {
         Some((self.key, std::mem::take(&mut *sample)))
     }
 
+    fn learn(&self, lesson: impl FnOnce(&mut Keeping)) {
+        let mut keeping = self.keeping.get();
+        lesson(&mut keeping);
+        self.keeping.set(keeping);
+    }
+
+    /// Whether a connection that is idle for `age` may carry a request that is idempotent or not.
+    fn may_carry(&self, is_idempotent: bool, age: Duration, now: Instant) -> bool {
+        let keeping = self.keeping.get();
+        let limit = if is_idempotent { Some(keeping.limit(now)) } else { keeping.trusted(now) };
+        limit.is_some_and(|limit| age <= limit)
+    }
+
     /// An idle connection that is fit for a request; what is found unfit on the way is closed.
     pub(crate) fn take_idle(&self, is_idempotent: bool) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
@@ -139,12 +155,8 @@ impl Replica {
         while at > 0 {
             at -= 1;
             let age = now.saturating_duration_since(idle[at].since);
-            if age > self.keepalive_idle.get() {
-                // So are all before it.
-                idle.drain(..=at);
-                return None;
-            }
-            if !is_idempotent && age >= TRUSTED_IDLE {
+            // The older ones are before it: if this one is too old, so are they. They are closed by the sweep, which looks at them first.
+            if !self.may_carry(is_idempotent, age, now) {
                 return None;
             }
             let lease = &idle[at].lease;
@@ -155,33 +167,47 @@ impl Replica {
                 lease.is_reused = true;
                 return Some(lease);
             }
+            self.learn(|keeping| keeping.saw_end(age, now));
         }
         None
     }
 
-    /// Takes a connection back whose last answer was read to its end.
-    pub(crate) fn give_back(&self, lease: Lease) {
+    /// Takes a connection back whose last answer was read to its end. `was_idempotent`: what it carried might have been sent twice.
+    pub(crate) fn give_back(&self, lease: Lease, was_idempotent: bool) {
         // One of HTTP/2 is not the lease's to give back.
         if self.is_retired.get() || self.protocol == Protocol::H2c {
             return;
         }
         let mut idle = self.idle.borrow_mut();
+        let now = Instant::now();
+        if idle.len() >= UNTRUSTED_IDLE_MAX && !self.may_carry(was_idempotent, FRESH_IDLE, now) {
+            return;
+        }
         if idle.len() >= IDLE_MAX {
             idle.remove(0);
         }
-        idle.push(Idle { lease, since: Instant::now() });
+        idle.push(Idle { lease, since: now });
     }
 
-    /// Closes connections that were idle for too long, or that the replica has ended.
+    /// Closes connections that were idle for too long, or that the replica has ended; learns from both how long it keeps them.
     pub(crate) fn sweep(&self) {
-        self.shared.sweep(self.keepalive_idle.get());
+        self.shared.sweep(self.keeping.get().configured());
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
             return;
         }
         let now = Instant::now();
-        let limit = self.keepalive_idle.get();
-        idle.retain(|idle| !idle.lease.is_closed() && now.saturating_duration_since(idle.since) <= limit);
+        let mut keeping = self.keeping.get();
+        idle.retain(|idle| {
+            let age = now.saturating_duration_since(idle.since);
+            if idle.lease.is_closed() {
+                keeping.saw_end(age, now);
+                return false;
+            }
+            keeping.saw_open(age);
+            age <= keeping.limit(now)
+        });
+        self.keeping.set(keeping);
     }
 }
 

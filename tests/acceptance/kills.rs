@@ -1,23 +1,11 @@
 //! `kill -9` of everything, one after the other.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::harness::http::raw;
 use crate::harness::load::Load;
-use crate::harness::{Call, Cluster, PATIENCE, Setup, processes, wait_until};
-
-fn kill(pid: u32) {
-    signal(pid, Signal::KILL);
-}
-
-fn signal(pid: u32, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
-}
-
-/// The processes of the replicas on one agent.
-fn pids_on(cluster: &Cluster, nth: usize) -> Vec<u32> {
-    cluster.status().on(&cluster.agents[nth].url()).filter_map(|replica| replica.pid).collect()
-}
+use crate::harness::processes::{self, kill, signal};
+use crate::harness::{Call, PATIENCE, Setup, wait_until};
 
 #[test]
 fn a_worker_is_started_again_in_its_place() {
@@ -54,7 +42,7 @@ fn a_worker_that_crashes_by_itself_is_started_again() {
 fn the_replicas_of_a_killed_agent_end_and_are_replaced() {
     let mut cluster = Setup::new().start();
     cluster.settle(4);
-    let victims = pids_on(&cluster, 1);
+    let victims = cluster.pids_on(1);
     assert_eq!(victims.len(), 2);
     cluster.agents[1].program.kill();
     for pid in victims {
@@ -78,7 +66,7 @@ fn the_replicas_of_a_killed_agent_end_and_are_replaced() {
 fn an_agent_that_is_back_at_once_is_another_one() {
     let mut cluster = Setup::new().start();
     let before = cluster.settle(4);
-    let victims = pids_on(&cluster, 1);
+    let victims = cluster.pids_on(1);
     cluster.agents[1].program.kill();
     // Before anybody can have told that it was away.
     cluster.restart_agent(1);
@@ -97,7 +85,7 @@ fn an_agent_that_is_back_at_once_is_another_one() {
 fn the_replicas_of_a_killed_guardian_end_and_start_again() {
     let cluster = Setup::new().start();
     let before = cluster.settle(4);
-    let victims = pids_on(&cluster, 1);
+    let victims = cluster.pids_on(1);
     kill(cluster.agents[1].guardian());
     for pid in &victims {
         wait_until(PATIENCE, "end of the replicas of the killed guardian", || !processes::is_alive(*pid));
@@ -115,7 +103,7 @@ fn the_replicas_of_a_killed_guardian_end_and_start_again() {
 fn nothing_outlives_an_agent_and_a_guardian_that_die_at_once() {
     let mut cluster = Setup::new().start();
     cluster.settle(4);
-    let victims = pids_on(&cluster, 1);
+    let victims = cluster.pids_on(1);
     let guardian = cluster.agents[1].guardian();
     // Frozen first, so that neither can do a thing about the death of the other.
     cluster.agents[1].program.freeze();
@@ -154,7 +142,7 @@ fn a_killed_controller_returns_and_finds_everything_as_it_was() {
 fn a_frozen_guardian_is_ended_and_replaced() {
     let cluster = Setup::new().agents(1).start();
     cluster.settle(2);
-    let victims = pids_on(&cluster, 0);
+    let victims = cluster.pids_on(0);
     let guardian = cluster.agents[0].guardian();
     signal(guardian, Signal::STOP);
     wait_until(PATIENCE, "end of the guardian that does not answer", || !processes::is_alive(guardian));

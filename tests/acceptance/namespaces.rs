@@ -10,6 +10,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::harness::cluster::Controller;
 use crate::harness::load::Load;
 use crate::harness::status::Status;
+use crate::harness::traffic::{CLIENTS, Traffic};
 use crate::harness::{Call, Home, PATIENCE, Program, needs, ports, wait_for, wait_until};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -199,6 +200,40 @@ fn a_host_that_is_cut_off_is_replaced_and_has_its_share_when_it_returns() {
         let is_replica = |pid: u32| crate::harness::processes::variable(pid, "OSTLER_REPLICA_ID").is_some();
         processes.iter().filter(|seen| is_replica(seen.pid)).count() == 4
     });
+}
+
+#[test]
+fn no_request_is_lost_while_an_agent_on_another_host_is_stopped_with_ctrl_c() {
+    let Some(net) = Net::lay("Ctrl+C of an agent on another host", 2) else { return };
+    let mut hosts = Hosts::start(net);
+    hosts.post("/scale", r#"{"count": 4}"#);
+    hosts.wait("four replicas", |status| status.has_settled(4));
+    let traffic = Traffic::start(hosts.controller.address());
+    traffic.wait_more(300);
+    hosts.agents[1].interrupt();
+    hosts.wait("all on the survivor", |status| status.has_settled(4) && Hosts::state_of(status, 1) == "left");
+    assert!(hosts.agents[1].wait_end(PATIENCE).success());
+    traffic.wait_more(300);
+    traffic.stop().assert_nothing_lost();
+}
+
+#[test]
+fn a_host_that_is_cut_off_under_load_loses_only_posts_that_it_had() {
+    let Some(net) = Net::lay("a host that is cut off under load", 2) else { return };
+    let hosts = Hosts::start(net);
+    hosts.post("/scale", r#"{"count": 4}"#);
+    hosts.wait("four replicas", |status| status.has_settled(4));
+    let traffic = Traffic::start(hosts.controller.address());
+    traffic.wait_more(300);
+    // No RST, no FIN: silence.
+    hosts.net.cable(1, "down");
+    hosts.wait("four replicas on the other host", |status| status.has_settled(4) && Hosts::state_of(status, 1) == "lost");
+    traffic.wait_more(300);
+    // What waits there for an answer gets one, or is told: the host is to end its replicas.
+    hosts.net.cable(1, "up");
+    hosts.wait("the host that returned", |status| status.has_settled(4) && Hosts::state_of(status, 1) == "ready");
+    traffic.wait_more(300);
+    traffic.stop().assert_only_what_was_under_way_lost(CLIENTS);
 }
 
 #[test]

@@ -68,7 +68,10 @@ fn a_worker_that_alone_answers_by_errors_is_left_out_and_the_log_says_why() {
             failing.send(cluster.address());
         }
         let text = cluster.get("/metrics").ok().text();
-        text.lines().find(|line| *line == "ostler_gateway_ejections_total{app=\"worker\",reason=\"errors\"} 1").map(drop).ok_or(text.clone())
+        text.lines()
+            .find(|line| *line == "ostler_gateway_ejections_total{app=\"worker\",reason=\"errors\"} 1")
+            .map(drop)
+            .ok_or(text.clone())
     });
     let log = cluster.controller.program.log();
     assert!(log.contains("gets no requests for 5000 ms: it answers by errors, and the others do not"), "{log}");

@@ -3,7 +3,7 @@
 use cluster::node::NodeState;
 use cluster::plan::{ActionKind, plan};
 use cluster::route::Protocol;
-use cluster::{Event, Now};
+use cluster::{Event, NodeId, Now};
 
 use crate::world::World;
 
@@ -31,6 +31,24 @@ fn the_table_says_what_an_app_speaks() {
     world.scale(1);
     world.run(20);
     assert!(world.controller.table.apps.values().all(|app| app.protocol == Protocol::H2c && app.replicas.len() == 1));
+}
+
+#[test]
+fn what_came_back_and_is_not_wanted_finishes_the_requests_that_it_has() {
+    let mut world = World::new(2);
+    world.scale(4);
+    world.run(20);
+    let busy = world.controller.table.routes().find(|(_, route)| route.node == NodeId(2)).unwrap().1.key;
+    world.set_reachable(1, false);
+    world.run(68);
+    world.in_flight.insert(busy, 1);
+    world.set_reachable(1, true);
+    world.run(40);
+    assert!(world.process_ids().contains(&(busy.replica, busy.attempt)), "it was stopped with a request under way");
+    assert_eq!(world.processes(), 5, "the other one was stopped");
+    world.in_flight.clear();
+    world.run(20);
+    assert_eq!(world.processes(), 4);
 }
 
 #[test]

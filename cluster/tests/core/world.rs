@@ -6,7 +6,7 @@ use cluster::fence::{Held, Refusal, Verdict, judge};
 use cluster::id::Counting;
 use cluster::liveness::redial_after_ms;
 use cluster::plan::Plan;
-use cluster::route::{Protocol, RouteAck};
+use cluster::route::{Protocol, RouteAck, RouteKey};
 use cluster::wire::{
     AGENT_SERVICE, AssignedPhase, Assignment, Heartbeat, Leaving, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Snapshot,
     Stamp,
@@ -33,6 +33,8 @@ pub struct World {
     epoch: u64,
     apps: Vec<App>,
     members: Vec<Member>,
+    /// Requests that the gateway has under way on routes that left the table.
+    pub in_flight: BTreeMap<RouteKey, u64>,
 }
 
 /// A pretended agent.
@@ -78,8 +80,18 @@ impl World {
         let agents = (0..nodes).map(|_| Agent::new(&mut ids)).collect();
         let now = Now { mono_ms: 1_000_000, unix_ms: 0 };
         let controller = ClusterState::new(ClusterId(77), 1, Settings { tick_ms: STEP_MS, ..Settings::default() }, now);
-        let mut world =
-            World { controller, now, ids, agents, last: vec![], links: BTreeMap::new(), epoch: 1, apps: vec![App::builtin()], members };
+        let mut world = World {
+            controller,
+            now,
+            ids,
+            agents,
+            last: vec![],
+            links: BTreeMap::new(),
+            epoch: 1,
+            apps: vec![App::builtin()],
+            members,
+            in_flight: BTreeMap::new(),
+        };
         for nth in 0..nodes {
             world.links.insert(NodeId(nth as u128 + 1), Link { agent: nth, ..Link::default() });
         }
@@ -261,7 +273,7 @@ impl World {
             self.step_link(id, &mut said);
         }
         self.controller.observe(Event::Tick, self.now);
-        let ack = RouteAck { version: self.controller.table.version, in_flight: BTreeMap::new() };
+        let ack = RouteAck { version: self.controller.table.version, in_flight: self.in_flight.clone() };
         self.controller.observe(Event::RouteAck { consumer: "gateway".to_owned(), ack }, self.now);
         let effects = self.controller.decide(self.now, &mut self.ids);
         for (node, assignment) in effects.assignments {

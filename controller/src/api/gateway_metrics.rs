@@ -23,7 +23,12 @@ pub fn write(out: &mut String, figures: &Figures) {
     whole("ostler_gateway_access_log_dropped_total", "counter", help, figures.log_dropped);
 
     let name = "ostler_gateway_requests_total";
-    family(out, name, "counter", "Requests that ended, by the class of their status; none: the client was gone before there was an answer.");
+    family(
+        out,
+        name,
+        "counter",
+        "Requests that ended, by the class of their status; none: the client was gone before there was an answer.",
+    );
     for (app, figures) in &figures.apps {
         for (class, count) in CLASSES.iter().zip(figures.ended) {
             line(out, &format!("{name}{{app=\"{app}\",class=\"{class}\"}}"), count);
@@ -54,8 +59,12 @@ type Family = (&'static str, &'static str, &'static str, fn(&AppFigures) -> u64)
 const FAMILIES: [Family; 7] = [
     ("ostler_gateway_requests_in_flight", "gauge", "Requests under way.", |app| app.in_flight),
     ("ostler_gateway_retries_total", "counter", "Requests that were sent again after a replica had got them.", |app| app.retries),
-    ("ostler_gateway_retries_refused_total", "counter", "Requests that were not sent again since too many were.", |app| app.retries_refused),
-    ("ostler_gateway_replays_total", "counter", "Requests given to another replica or connection before a byte was sent.", |app| app.replays),
+    ("ostler_gateway_retries_refused_total", "counter", "Requests that were not sent again since too many were.", |app| {
+        app.retries_refused
+    }),
+    ("ostler_gateway_replays_total", "counter", "Requests given to another replica or connection before a byte was sent.", |app| {
+        app.replays
+    }),
     ("ostler_gateway_held_total", "counter", "Requests that had to wait for a replica.", |app| app.held),
     ("ostler_gateway_requests_held", "gauge", "Requests that wait for a replica now.", |app| app.holding),
     ("ostler_gateway_replicas_ejected", "gauge", "Replicas that are left out now.", |app| app.ejected),

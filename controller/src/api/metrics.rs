@@ -8,9 +8,9 @@ use cluster::route::RoutingTable;
 use http::header;
 use serde::Serialize;
 
+use super::Api;
 use super::exposition::{family, line};
 use super::gateway_metrics;
-use super::Api;
 use super::problem::Problem;
 use super::view::{Phase, State as NodeState, Status};
 

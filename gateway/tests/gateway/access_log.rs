@@ -110,7 +110,8 @@ fn all_lines_are_there_when_the_gateway_has_ended_in_the_format_of_apache() {
 
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error_that_names_it() {
-    let config = Config { access_log: Some(access_log::Config { path: Some("/nowhere/log".into()), format: Format::Json }), ..Config::default() };
+    let config =
+        Config { access_log: Some(access_log::Config { path: Some("/nowhere/log".into()), format: Format::Json }), ..Config::default() };
     let error = gateway::Gateway::start(config, Vec::new()).unwrap_err().to_string();
     assert!(error.contains("cannot write the access log to /nowhere/log"), "{error}");
 }

@@ -114,14 +114,16 @@ fn good_chunks_go_through_wherever_they_are_parted() {
     rig.publish(vec![direct(1, &replica)]);
     let body = "5;a=\"b c\";d\r\nhello\r\n0000A\r\n, what a d\r\n2\r\nay\r\n000\r\nX-Sum: 7\r\nContent-Length: 3\r\nTransfer-Encoding: x\r\n\
                 Host: b\r\nConnection: close\r\nX-Forwarded-For: 6\r\nTrailer: y\r\nX-Last: z\r\n\r\n";
+    // What may be sent twice is sent on the one connection from the beginning.
+    let head = HEAD.replace("POST", "PUT");
     let mut client = rig.client();
     for first in [0, 1, 3, 13, 20, 40, 41, 42, body.len() - 1] {
-        client.send(HEAD).send(&body[..first]);
+        client.send(&head).send(&body[..first]);
         std::thread::yield_now();
         let answer = client.tap(&body[first..]);
         assert_eq!(answer.body, "hello, what a day X-Sum: 7\r\nX-Last: z\r\n");
     }
-    for byte in format!("{HEAD}{body}").bytes() {
+    for byte in format!("{head}{body}").bytes() {
         client.send([byte]);
     }
     assert!(client.answer(false).unwrap().body.starts_with("hello, what a day "));

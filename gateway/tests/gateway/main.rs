@@ -32,6 +32,7 @@ mod persistence;
 mod replay;
 mod rig;
 mod shutdown;
+mod stale;
 mod sticky;
 mod stream;
 mod tunnel;

@@ -126,5 +126,5 @@ fn a_new_replica_gets_a_small_share_first() {
     until("the first has had its time to start", || since.elapsed() > Duration::from_millis(2_000));
     rig.publish_spread(routes(&replicas), slow(2_000));
     let new = count(40);
-    assert!(new >= 1 && new <= 14, "about a tenth at first: {new} of 40");
+    assert!((1..=14).contains(&new), "about a tenth at first: {new} of 40");
 }

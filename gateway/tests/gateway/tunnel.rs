@@ -95,3 +95,26 @@ fn an_agent_by_name_is_found() {
     assert_eq!(rig.get("/").body, "by name");
     assert!(agent.heads()[0].contains(&format!("\r\nHost: localhost:{port}\r\n")));
 }
+
+#[test]
+fn what_waits_on_a_host_that_is_lost_is_sent_elsewhere_or_told() {
+    let silent = agent(|conn| {
+        conn.write(SWITCH);
+        while conn.head().is_some() {}
+    });
+    let good = Upstream::named("good");
+    let rig = Rig::new(2);
+    rig.publish(tunnelled(&silent));
+    std::thread::scope(|scope| {
+        let get = scope.spawn(|| rig.get("/").body);
+        let post = scope.spawn(|| rig.client().post("/", ""));
+        // The call for the tunnel of each, and the request behind it.
+        silent.await_requests(4);
+        rig.publish(vec![crate::rig::direct(2, &good)]);
+        rig.gateway.abandon(vec![key(1)]);
+        assert_eq!(get.join().unwrap(), "good");
+        let detail = post.join().unwrap().problem(502);
+        assert!(detail.contains("its host was lost before an answer came; it may have carried it out"), "{detail}");
+    });
+    assert_eq!(good.requests(), 1);
+}

@@ -240,6 +240,12 @@ impl Cluster {
         self.wait_status(&format!("{count} replicas, all of them ready"), |status| status.has_settled(count))
     }
 
+    /// The processes of the replicas on one agent.
+    #[track_caller]
+    pub fn pids_on(&self, nth: usize) -> Vec<u32> {
+        self.status().on(&self.agents[nth].url()).filter_map(|replica| replica.pid).collect()
+    }
+
     /// Starts an agent that has ended, on its port again.
     #[track_caller]
     pub fn restart_agent(&mut self, nth: usize) {

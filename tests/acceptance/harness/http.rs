@@ -135,6 +135,21 @@ impl Kept {
         Ok(Kept { wire: raw(address, b"", Duration::from_secs(30))?, port: address.port() })
     }
 
+    /// Whether the connection is over, or has something to say that nobody asked for.
+    pub fn has_ended(&self) -> bool {
+        self.wire.has_news()
+    }
+
+    /// Whether any byte of the answer to the last call has come.
+    pub fn has_begun(&self) -> bool {
+        self.wire.has_begun()
+    }
+
+    /// Waits for the end of the connection; nothing may come before it.
+    pub fn wait_end(&mut self) -> io::Result<()> {
+        self.wire.end()
+    }
+
     pub fn send(&mut self, call: &Call) -> io::Result<Answer> {
         let Kept { wire, port } = self;
         wire.within(call.limit);

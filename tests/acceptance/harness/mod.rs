@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod curl;
+pub mod hasty_worker;
 pub mod home;
 pub mod http;
 pub mod lines;
@@ -13,6 +14,8 @@ pub mod processes;
 pub mod program;
 pub mod socket_unit;
 pub mod status;
+pub mod tally;
+pub mod traffic;
 pub mod wait;
 pub mod wire;
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -40,6 +42,18 @@ pub fn children(pid: u32) -> Vec<Seen> {
 /// It is there, and no zombie.
 pub fn is_alive(pid: u32) -> bool {
     seen(pid).is_some()
+}
+
+/// Sends a signal to a process, which must be there.
+#[track_caller]
+pub fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
+/// `kill -9`.
+#[track_caller]
+pub fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
 }
 
 /// A variable of a process's environment.

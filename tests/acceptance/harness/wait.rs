@@ -39,3 +39,8 @@ pub fn throughout(time: Duration, what: &str, mut condition: impl FnMut() -> Res
         thread::sleep(PAUSE);
     }
 }
+
+/// Returns at that time: for what happens at a steady pace.
+pub fn until(time: Instant) {
+    thread::sleep(time.saturating_duration_since(Instant::now()));
+}

@@ -10,6 +10,8 @@ pub struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
     deadline: Instant,
+    /// Something has come since the deadline was set.
+    has_begun: bool,
 }
 
 /// How the end of a body is found (RFC 9112, section 6.3).
@@ -51,12 +53,33 @@ impl Head {
 
 impl Wire {
     pub fn new(stream: TcpStream, limit: Duration) -> Self {
-        Wire { stream, buffer: Vec::new(), deadline: Instant::now() + limit }
+        Wire { stream, buffer: Vec::new(), deadline: Instant::now() + limit, has_begun: false }
     }
 
     /// Everything from here on must come within `limit`.
     pub fn within(&mut self, limit: Duration) {
         self.deadline = Instant::now() + limit;
+        self.has_begun = false;
+    }
+
+    /// Whether anything has come since [`Wire::within`].
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Whether the other side has ended the connection, or said something that nobody asked for, without waiting.
+    pub fn has_news(&self) -> bool {
+        let peeked = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
+        let is_quiet = matches!(&peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        !self.buffer.is_empty() || !is_quiet || self.stream.set_nonblocking(false).is_err()
+    }
+
+    /// Waits for the end of the connection, before which nothing more may come.
+    pub fn end(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() || self.fill()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes behind the end of the answer"));
+        }
+        Ok(())
     }
 
     pub fn stream_mut(&mut self) -> &mut TcpStream {
@@ -74,6 +97,7 @@ impl Wire {
         match self.stream.read(&mut chunk) {
             Ok(0) => Ok(false),
             Ok(count) => {
+                self.has_begun = true;
                 self.buffer.extend_from_slice(&chunk[..count]);
                 Ok(true)
             }

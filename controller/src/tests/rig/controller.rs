@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::{ClusterId, Settings};
-use gateway::Observer;
 use gateway::LocalConnection;
+use gateway::Observer;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -78,7 +78,15 @@ impl TestController {
         let dialer = Http1Dialer::new(Duration::from_millis(settings.lost_after_ms), life.tasks.clone(), life.end.clone());
         let ourselves = Ourselves::new(vec![([127, 0, 0, 1], OWN_PORT).into()]);
         let allow_host = vec!["ops.example".to_owned()];
-        let given = Given { store: Arc::clone(&store), dialer: Arc::new(dialer), settings, epoch, ourselves, allow_host, observer: Observer::default() };
+        let given = Given {
+            store: Arc::clone(&store),
+            dialer: Arc::new(dialer),
+            settings,
+            epoch,
+            ourselves,
+            allow_host,
+            observer: Observer::default(),
+        };
         let parts = assembly::assemble(given, &life);
         let (door, connections) = mpsc::channel(16);
         life.tasks.spawn(api::serve(connections, parts.api.router(), life.tasks.clone(), life.end.clone()));
