@@ -6,8 +6,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::route::Protocol;
-
 /// The most replicas that may be asked of one app.
 pub const COUNT_MAX: u32 = 1_000_000;
 
@@ -87,9 +85,6 @@ pub struct AppSpec {
     /// How long the gateway keeps an idle connection to a replica, in milliseconds.
     #[serde(default = "keepalive_idle_ms_default")]
     pub keepalive_idle_ms: u64,
-    /// What its processes speak.
-    #[serde(default)]
-    pub protocol: Protocol,
 }
 
 fn drain_ms_default() -> u64 {
@@ -113,7 +108,6 @@ impl AppSpec {
             grace_ms: grace_ms_default(),
             restart: RestartPolicy::default(),
             keepalive_idle_ms: keepalive_idle_ms_default(),
-            protocol: Protocol::default(),
         }
     }
 }

@@ -120,7 +120,6 @@ impl ClusterState {
                     desired: app.desired,
                     keepalive_idle_ms: app.spec.keepalive_idle_ms,
                     traffic: self.settings.traffic.clone(),
-                    protocol: app.spec.protocol,
                     replicas: Vec::new(),
                 };
                 (app.name.clone(), routes)

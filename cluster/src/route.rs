@@ -56,22 +56,8 @@ pub struct AppRoutes {
     /// How requests are spread over them.
     #[serde(default)]
     pub traffic: Traffic,
-    /// What the replicas speak.
-    #[serde(default)]
-    pub protocol: Protocol,
     /// The replicas that may get requests, in the order of their ids.
     pub replicas: Vec<Route>,
-}
-
-/// What the replicas of an app speak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// HTTP/1.1.
-    #[default]
-    Http1,
-    /// HTTP/2 in the clear, from the first byte on (RFC 9113 section 3.3): so gRPC works.
-    H2c,
 }
 
 /// One replica that may get requests.
@@ -105,23 +91,4 @@ pub struct RouteAck {
     pub version: u64,
     /// Requests that are still under way on routes that this version no longer has; only those above 0.
     pub in_flight: BTreeMap<RouteKey, u64>,
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn an_app_that_does_not_say_what_it_speaks_speaks_http1() {
-        let old = r#"{"desired":1,"keepalive_idle_ms":4000,"replicas":[]}"#;
-        let routes: AppRoutes = serde_json::from_str(old).unwrap();
-        assert_eq!(routes.protocol, Protocol::Http1);
-        let new: AppRoutes = serde_json::from_str(&old.replace("\"replicas\"", "\"protocol\":\"h2c\",\"replicas\"")).unwrap();
-        assert_eq!(new.protocol, Protocol::H2c);
-        let spec: crate::app::AppSpec = serde_json::from_str(r#"{"command":["worker"],"protocol":"h2c"}"#).unwrap();
-        assert_eq!(spec.protocol, Protocol::H2c);
-        assert_eq!(crate::app::AppSpec::new(vec![]).protocol, Protocol::Http1);
-    }
 }

@@ -1,4 +1,4 @@
-//! How the requests of an app are spread over its replicas: what an operator chooses.
+//! How the requests of an app reach its replicas: what an operator chooses.
 //!
 //! It travels in the routing table. Absent from here: the choosing itself (`balance`), and who is left out for a while (`outlier`).
 
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// How the requests of an app are spread.
+/// How the requests of an app reach its replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Traffic {
@@ -18,11 +18,24 @@ pub struct Traffic {
     /// The most replicas of an app that may be left out at once for what their answers are like, in percent of those in the table, rounded
     /// down; 0: nobody is left out.
     pub max_ejected_percent: u8,
+    /// What its replicas speak.
+    pub protocol: Protocol,
+}
+
+/// What the replicas of an app speak. As text: `http1`, `h2c`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 in the clear, from the first byte on (RFC 9113 section 3.3): so gRPC works.
+    H2c,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
-        Traffic { balance: Balance::default(), slow_start_ms: 0, max_ejected_percent: 50 }
+        Traffic { balance: Balance::default(), slow_start_ms: 0, max_ejected_percent: 50, protocol: Protocol::default() }
     }
 }
 
@@ -99,6 +112,14 @@ impl fmt::Display for Balance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_said_is_the_default() {
+        assert_eq!(serde_json::from_str::<Traffic>("{}").ok(), Some(Traffic::default()));
+        let said = r#"{"balance":"cookie:a","protocol":"h2c"}"#;
+        let expected = Traffic { balance: Balance::Cookie("a".to_owned()), protocol: Protocol::H2c, ..Traffic::default() };
+        assert_eq!(serde_json::from_str::<Traffic>(said).ok(), Some(expected));
+    }
 
     #[test]
     fn a_way_of_balancing_is_read_as_it_is_written() {

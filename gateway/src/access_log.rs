@@ -56,7 +56,7 @@ pub(crate) struct Line {
     pub(crate) method: String,
     pub(crate) host: String,
     pub(crate) target: String,
-    pub(crate) protocol: &'static str,
+    pub(crate) protocol: String,
     /// 0: the client was gone before there was an answer.
     pub(crate) status: u16,
     /// Without the head of the answer.
@@ -82,14 +82,14 @@ fn as_text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::O
 
 impl Line {
     /// The line of a request whose head was written to `written`; what becomes of it is not known yet.
-    pub(crate) fn of(head: &RequestHead, written: &[u8]) -> Self {
+    pub(crate) fn of(head: &RequestHead, written: &[u8], version: &str) -> Self {
         let field = |name: &[u8]| fields::find(written, name).map(text);
         Line {
             time: Timestamp::now(),
             method: text(written.split(|byte| *byte == b' ').next().unwrap_or_default()),
             host: text(head.host(written).as_bytes()),
             target: text(head.path_and_query(written).as_bytes()),
-            protocol: if head.is_http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            protocol: format!("HTTP/{version}"),
             request_id: field(b"x-request-id").unwrap_or_default(),
             referer: field(b"referer"),
             user_agent: field(b"user-agent"),
@@ -99,7 +99,7 @@ impl Line {
 
     /// The line of what was no request.
     pub(crate) fn unread() -> Self {
-        Line { time: Timestamp::now(), method: "-".to_owned(), target: "-".to_owned(), protocol: "-", ..Line::default() }
+        Line { time: Timestamp::now(), method: "-".to_owned(), target: "-".to_owned(), protocol: "-".to_owned(), ..Line::default() }
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
             client: "127.0.0.1".to_owned(),
             method: "GET".to_owned(),
             target: "/a?b=\"c\"".to_owned(),
-            protocol: "HTTP/1.1",
+            protocol: "HTTP/1.1".to_owned(),
             status: 200,
             bytes: 12,
             user_agent: Some("x\\y\n".to_owned()),

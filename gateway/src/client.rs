@@ -58,6 +58,8 @@ pub(crate) struct Client {
     pub(crate) local_text: Rc<str>,
     /// What replicas are told of it.
     pub(crate) origin: Rc<Origin>,
+    /// It is a stream of HTTP/2.
+    is_stream: bool,
     phase: Cell<Phase>,
     deadline: Cell<u64>,
     /// The tick at which it was in use last.
@@ -82,26 +84,22 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(core: &Core, peer: SocketAddr, local_text: Rc<str>) -> Rc<Self> {
         let origin = Rc::new(Origin::new(peer.ip(), core.peers.is_trusted(peer.ip())));
-        Self::begin(peer, local_text, origin, core.limits.client_idle_ms, &core.clock, &core.limits)
+        Rc::new(Self::begin(peer, local_text, origin, core.limits.client_idle_ms, &core.clock, &core.limits))
     }
 
     /// A stream of this connection, which is seen as a connection of its own: one that carries one request.
     pub(crate) fn stream(&self) -> Rc<Self> {
-        Self::begin(self.peer, Rc::clone(&self.local_text), Rc::clone(&self.origin), self.limits.head_ms, &self.clock, &self.limits)
+        let (local_text, origin) = (Rc::clone(&self.local_text), Rc::clone(&self.origin));
+        let client = Self::begin(self.peer, local_text, origin, self.limits.head_ms, &self.clock, &self.limits);
+        Rc::new(Client { is_stream: true, ..client })
     }
 
-    fn begin(
-        peer: SocketAddr,
-        local_text: Rc<str>,
-        origin: Rc<Origin>,
-        within_ms: u64,
-        clock: &Rc<Clock>,
-        limits: &Rc<Limits>,
-    ) -> Rc<Self> {
-        Rc::new(Client {
+    fn begin(peer: SocketAddr, local_text: Rc<str>, origin: Rc<Origin>, within_ms: u64, clock: &Rc<Clock>, limits: &Rc<Limits>) -> Self {
+        Client {
             peer,
             local_text,
             origin,
+            is_stream: false,
             phase: Cell::new(Phase::Idle),
             deadline: Cell::new(clock.after_ms(within_ms)),
             idle_since: Cell::new(clock.tick()),
@@ -115,7 +113,7 @@ impl Client {
             is_half_closed: Cell::new(false),
             clock: Rc::clone(clock),
             limits: Rc::clone(limits),
-        })
+        }
     }
 
     fn enter(&self, phase: Phase) {
@@ -137,6 +135,15 @@ impl Client {
         self.phase.set(phase);
         self.is_late.set(false);
         self.deadline.set(wait_ms.map_or(NEVER, |ms| self.clock.after_ms(ms)));
+    }
+
+    /// The version of HTTP in which it sent a request.
+    pub(crate) fn version(&self, is_http10: bool) -> &'static str {
+        match (self.is_stream, is_http10) {
+            (true, _) => "2.0",
+            (false, true) => "1.0",
+            (false, false) => "1.1",
+        }
     }
 
     /// How many bytes went to it.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cluster::id::ReplicaId;
-use cluster::route::{Protocol, Target};
+use cluster::route::Target;
+use cluster::traffic::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

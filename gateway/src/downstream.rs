@@ -216,7 +216,7 @@ impl Downstream {
         self.is_new = false;
         self.input.consume(length);
         self.client.begin_request(head.is_http10);
-        let record = Record::begin(core, &self.client, || Line::of(&head, out.as_slice()));
+        let record = Record::begin(core, &self.client, || Line::of(&head, out.as_slice(), self.client.version(head.is_http10)));
         let mut outbound = Outbound::new(head, out, record);
         outbound.take_what_is_there(&mut self.input).map_err(Fault::problem)?;
         Ok(outbound)

@@ -54,7 +54,7 @@ impl Origin {
         connection: &Connection<'_>,
         host: Range<usize>,
         ids: &RequestIds,
-        is_http10: bool,
+        version: &str,
         out: &mut Vec<u8>,
     ) {
         if self.is_trusted {
@@ -68,7 +68,9 @@ impl Origin {
             ids.write(out);
         }
         // Behind those of the client: a field that is a list goes on from line to line (RFC 9110 section 5.3).
-        out.extend_from_slice(if is_http10 { b"via: 1.0 ostler\r\n" } else { b"via: 1.1 ostler\r\n" });
+        out.extend_from_slice(b"via: ");
+        out.extend_from_slice(version.as_bytes());
+        out.extend_from_slice(b" ostler\r\n");
     }
 
     fn write_believed(&self, claims: &Claims<'_, '_>, host: Range<usize>, ids: &RequestIds, out: &mut Vec<u8>) {

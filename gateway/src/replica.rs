@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use cluster::NodeId;
 use cluster::balance;
-use cluster::route::{Protocol, Route, RouteKey, Target};
+use cluster::route::{Route, RouteKey, Target};
 use cluster::sample::Sample;
+use cluster::traffic::Protocol;
 
 use crate::ack::ThreadAck;
 use crate::h2_out::Shared;

@@ -134,7 +134,7 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
     if let Some(hops) = hops {
         fields::write_number(out, b"max-forwards", hops.saturating_sub(1));
     }
-    client.origin.write(request.headers, &said.connection, host.clone(), ids, is_http10, out);
+    client.origin.write(request.headers, &said.connection, host.clone(), ids, client.version(is_http10), out);
     let framing = said.delimiters.framing(Framing::Length(0));
     match said.delimiters.length {
         Some(length) => fields::write_number(out, b"content-length", length),

@@ -76,8 +76,8 @@ impl Table {
             for route in &routes.replicas {
                 let standing = ledger.standing(route.key);
                 let replica = match known.get(&route.key) {
-                    Some(replica) if replica.target == route.target && replica.protocol == routes.protocol => Rc::clone(replica),
-                    _ => Replica::new(route, routes.protocol, Arc::clone(&standing), Arc::clone(ack)),
+                    Some(replica) if replica.target == route.target && replica.protocol == routes.traffic.protocol => Rc::clone(replica),
+                    _ => Replica::new(route, routes.traffic.protocol, Arc::clone(&standing), Arc::clone(ack)),
                 };
                 let is_weighed = routes.traffic.balance == Balance::LeastRequest;
                 replica.enlist(Duration::from_millis(routes.keepalive_idle_ms), standing, is_weighed);

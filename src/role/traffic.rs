@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use cluster::traffic::{Balance, Traffic};
+use cluster::traffic::{Balance, Protocol, Traffic};
 use gateway::access_log::{self, Format};
 
 use crate::duration;
@@ -24,6 +24,9 @@ pub struct TrafficArgs {
     /// while those of the others are not; 0 leaves nobody out
     #[arg(long, value_name = "PERCENT", default_value_t = Traffic::default().max_ejected_percent, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_ejected: u8,
+    /// What the workers speak: http1, or h2c (HTTP/2 in the clear from the first byte on, as gRPC programs do)
+    #[arg(long, value_name = "PROTOCOL", default_value = "http1")]
+    protocol: Spoken,
     /// Write a line for each request to this file, which may be moved away at any time; "-" is stdout
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
@@ -41,6 +44,15 @@ enum LogFormat {
     Combined,
 }
 
+/// What the workers speak.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Spoken {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2 in the clear
+    H2c,
+}
+
 impl TrafficArgs {
     /// How requests are spread.
     pub fn traffic(&self) -> Traffic {
@@ -48,6 +60,10 @@ impl TrafficArgs {
             balance: self.balance.clone(),
             slow_start_ms: u64::try_from(self.slow_start.as_millis()).unwrap_or(u64::MAX),
             max_ejected_percent: self.max_ejected,
+            protocol: match self.protocol {
+                Spoken::Http1 => Protocol::Http1,
+                Spoken::H2c => Protocol::H2c,
+            },
         }
     }
 

@@ -15,6 +15,7 @@ mod command_lines;
 mod damage;
 mod demo;
 mod failing_workers;
+mod foreign;
 mod gateway;
 mod goodbye;
 mod kills;

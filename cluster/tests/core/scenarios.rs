@@ -2,7 +2,6 @@
 
 use cluster::node::NodeState;
 use cluster::plan::{ActionKind, plan};
-use cluster::route::Protocol;
 use cluster::{Event, NodeId, Now};
 
 use crate::world::World;
@@ -22,15 +21,6 @@ fn replicas_are_spread_and_a_lost_node_is_replaced_after_lost_after() {
     world.set_reachable(1, true);
     world.run(40);
     assert_eq!(world.processes(), 4, "what came back and is not wanted is stopped");
-}
-
-#[test]
-fn the_table_says_what_an_app_speaks() {
-    let mut world = World::new(1);
-    world.speak(Protocol::H2c);
-    world.scale(1);
-    world.run(20);
-    assert!(world.controller.table.apps.values().all(|app| app.protocol == Protocol::H2c && app.replicas.len() == 1));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use cluster::fence::{Held, Refusal, Verdict, judge};
 use cluster::id::Counting;
 use cluster::liveness::redial_after_ms;
 use cluster::plan::Plan;
-use cluster::route::{Protocol, RouteAck, RouteKey};
+use cluster::route::{RouteAck, RouteKey};
 use cluster::wire::{
     AGENT_SERVICE, AssignedPhase, Assignment, Heartbeat, Leaving, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Snapshot,
     Stamp,
@@ -108,11 +108,6 @@ impl World {
 
     pub fn desired(&self) -> u32 {
         self.apps[0].desired
-    }
-
-    /// The app's processes speak this from now on.
-    pub fn speak(&mut self, protocol: Protocol) {
-        self.apps[0].spec.protocol = protocol;
     }
 
     pub fn scale(&mut self, count: u32) {

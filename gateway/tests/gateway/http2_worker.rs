@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use cluster::route::{Protocol, Route, RoutingTable, Target};
+use cluster::route::{Route, RoutingTable, Target};
+use cluster::traffic::Protocol;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use http::request::Parts;
@@ -138,7 +139,7 @@ pub fn fields(fields: &[(&'static str, &'static str)]) -> HeaderMap {
 /// A table in which all replicas speak HTTP/2.
 pub fn table(rig: &Rig, replicas: Vec<Route>) -> RoutingTable {
     let mut table = rig.table(u32::try_from(replicas.len()).unwrap(), replicas);
-    table.apps.values_mut().for_each(|app| app.protocol = Protocol::H2c);
+    table.apps.values_mut().for_each(|app| app.traffic.protocol = Protocol::H2c);
     table
 }
 

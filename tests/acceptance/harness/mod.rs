@@ -12,6 +12,7 @@ pub mod needs;
 pub mod ports;
 pub mod processes;
 pub mod program;
+pub mod python;
 pub mod socket_unit;
 pub mod status;
 pub mod tally;
