@@ -76,3 +76,11 @@ fn a_worker_that_alone_answers_by_errors_is_left_out_and_the_log_says_why() {
     let log = cluster.controller.program.log();
     assert!(log.contains("gets no requests for 5000 ms: it answers by errors, and the others do not"), "{log}");
 }
+
+#[test]
+fn the_reason_of_a_503_is_in_the_answer_and_in_the_log() {
+    let cluster = Setup::new().agents(1).start();
+    let detail = cluster.get("/").problem(503);
+    let line = cluster.controller.program.wait_log(PATIENCE, "was answered by 503");
+    assert!(line.contains("a request to app worker was answered by 503: ") && line.contains(&detail), "{line}");
+}
