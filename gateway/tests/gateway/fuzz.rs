@@ -212,7 +212,7 @@ fn runner(cases: u32) -> TestRunner {
 fn what_is_forwarded_is_exactly_one_request_each_or_it_was_refused() {
     let seen = Seen::default();
     let replica = recording(&seen);
-    let limits = Limits { half_closed_ms: 200, first_byte_ms: 200, ..Limits::default() };
+    let limits = Limits { half_closed_ms: 1_000, first_byte_ms: 1_000, ..Limits::default() };
     let rig = Rig::with(1, limits, Face::Apps);
     rig.publish(vec![direct(1, &replica)]);
     let (forwarded, refused) = (Cell::new(0), Cell::new(0));
