@@ -19,6 +19,14 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(expected)
 }
 
+/// Reads a time of a day at most.
+///
+/// # Errors
+/// A sentence.
+pub fn parse_up_to_a_day(text: &str) -> Result<Duration, String> {
+    parse(text).and_then(|time| if time <= Duration::from_secs(86_400) { Ok(time) } else { Err("expected 24h at most".to_owned()) })
+}
+
 /// Reads the time after which a silent node is lost: two heartbeats at least, or every delay would be a fault.
 ///
 /// # Errors

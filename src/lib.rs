@@ -10,6 +10,7 @@ mod command;
 mod demo;
 mod duration;
 mod failure;
+mod files;
 mod go_dash;
 mod log;
 mod operator;

@@ -18,12 +18,14 @@ pub struct LogArgs {
 fn parse(text: &str) -> Result<Targets, String> {
     let expected = || "expected error, warn, info, debug, trace or off, or a list such as info,gateway=debug".to_owned();
     if text.is_empty() {
-        return Ok(Targets::new().with_default(LevelFilter::INFO));
+        return parse("info");
     }
     if text.split(',').any(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err()) {
         return Err(expected());
     }
-    text.parse().map_err(|_| expected())
+    let targets: Targets = text.parse().map_err(|_| expected())?;
+    // What it says of hostile clients it says for each of them, without their address; the gateway says that in its own words.
+    Ok(if text.contains("h2=") { targets } else { targets.with_target("h2", LevelFilter::ERROR) })
 }
 
 /// From here on events are written to stderr, in colour on a terminal that wants it.

@@ -125,6 +125,8 @@ impl ClusterState {
                 (app.name.clone(), routes)
             })
             .collect();
+        // Said once, or every table would differ from the one before.
+        let ages: BTreeMap<RouteKey, u64> = self.table.routes().map(|(_, route)| (route.key, route.age_ms)).collect();
         for (id, slot) in self.slots.iter().filter(|(_, slot)| slot.phase == AssignedPhase::Run) {
             let (Some(node), Some(app)) = (self.nodes.get(&slot.node), apps.get_mut(&slot.app)) else { continue };
             let Some(report) = node.observed.get(id).map(|seen| &seen.report) else { continue };
@@ -132,11 +134,14 @@ impl ClusterState {
                 continue;
             };
             let url = &node.member.url;
+            let key = RouteKey { replica: *id, attempt: report.attempt };
+            let age_ms = ages.get(&key).copied().unwrap_or(report.age_ms);
             app.replicas.push(Route {
-                key: RouteKey { replica: *id, attempt: report.attempt },
+                key,
                 node: slot.node,
                 target: if url.is_loopback() { Target::Loopback(port) } else { Target::Tunnel(url.authority()) },
                 last_choice: node.is_silent(&self.settings, now),
+                age_ms,
             });
         }
         RoutingTable { epoch: self.epoch, version: self.table.version, fallback: self.apps.keys().next().cloned(), apps }

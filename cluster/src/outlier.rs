@@ -24,6 +24,11 @@ const TIMED_MIN: u64 = 20;
 const SLOWER_BY: u64 = 3;
 /// A difference below this is not worth anybody's notice, in microseconds: a busy host makes more of it for whoever waits for a processor.
 const SLOWER_MIN_US: u64 = 100_000;
+/// A replica that has requests and answers none of them for so long hangs, in milliseconds.
+const HANGS_AFTER_MS: u64 = 2_000;
+/// So many requests must wait on it: one or two may be long ones.
+const HANGING_MIN: u64 = 3;
+
 /// How long a replica is left out the first time; doubled each time.
 const EJECTED_MS: u64 = 5_000;
 /// The longest time.
@@ -40,11 +45,13 @@ pub enum Reason {
     Errors,
     /// It takes much longer than the others.
     Latency,
+    /// It answers nothing at all, and the others do.
+    Hang,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 3] = [Reason::Connect, Reason::Errors, Reason::Latency];
+    pub const ALL: [Reason; 4] = [Reason::Connect, Reason::Errors, Reason::Latency, Reason::Hang];
 
     /// The word for it in figures.
     #[must_use]
@@ -53,6 +60,7 @@ impl Reason {
             Reason::Connect => "connect",
             Reason::Errors => "errors",
             Reason::Latency => "latency",
+            Reason::Hang => "hang",
         }
     }
 }
@@ -63,6 +71,7 @@ impl fmt::Display for Reason {
             Reason::Connect => "connections to it fail",
             Reason::Errors => "it answers by errors, and the others do not",
             Reason::Latency => "it takes much longer than the others",
+            Reason::Hang => "it answers nothing, and the others do",
         })
     }
 }
@@ -89,6 +98,10 @@ struct Record {
     connects_failed: u32,
     now: Sample,
     before: Sample,
+    /// How many requests wait for an answer of it, by the thread that says so.
+    waiting: BTreeMap<usize, u64>,
+    /// Since when it has had requests and answered none.
+    silent_since_ms: Option<u64>,
     /// When it is back.
     ejected_until_ms: Option<u64>,
     /// How often it was left out without having done well for long in between.
@@ -103,8 +116,14 @@ impl Record {
         seen
     }
 
+    fn hangs(&self, now_ms: u64) -> bool {
+        let is_silent = self.silent_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= HANGS_AFTER_MS);
+        is_silent && self.waiting.values().sum::<u64>() >= HANGING_MIN
+    }
+
     fn forget(&mut self) {
         self.connects_failed = 0;
+        self.silent_since_ms = None;
         self.now = Sample::default();
         self.before = Sample::default();
     }
@@ -161,6 +180,19 @@ impl Outliers {
     pub fn add(&mut self, key: RouteKey, sample: &Sample) {
         if let Some(record) = self.replicas.get_mut(&key) {
             record.now.add(sample);
+            record.silent_since_ms = None;
+        }
+    }
+
+    /// So many requests wait for an answer of a replica, as far as `thread` knows. To be said after [`Outliers::add`], each time.
+    pub fn waiting(&mut self, thread: usize, key: RouteKey, count: u64, now_ms: u64) {
+        if let Some(record) = self.replicas.get_mut(&key) {
+            record.waiting.insert(thread, count);
+            if record.waiting.values().sum::<u64>() == 0 {
+                record.silent_since_ms = None;
+            } else {
+                record.silent_since_ms.get_or_insert(now_ms);
+            }
         }
     }
 
@@ -208,6 +240,8 @@ impl Outliers {
             // In two windows after each other: once may be chance.
             } else if is_slow(|record| record.before.clone()) && is_slow(|record| record.now.clone()) {
                 reasons.push((*key, Reason::Latency));
+            } else if mine.hangs(now_ms) && others(|record| record.now.clone()).requests() >= ERRORS_MIN {
+                reasons.push((*key, Reason::Hang));
             }
         }
         reasons.into_iter().filter_map(|(key, reason)| self.eject(key, reason, now_ms)).collect()
@@ -310,6 +344,28 @@ mod tests {
         outliers.add(key(1), &sample(9, 9, 1_000));
         outliers.add(key(2), &sample(9, 0, 1_000));
         assert_eq!(outliers.tick(100), []);
+    }
+
+    #[test]
+    fn who_has_requests_and_answers_none_is_left_out_if_the_others_answer() {
+        let mut outliers = judge(3, 50);
+        let mut told = Vec::new();
+        for now_ms in (0..=3_000).step_by(250) {
+            for n in [2, 3] {
+                outliers.add(key(n), &sample(2, 0, 1_000));
+            }
+            outliers.waiting(0, key(1), 2, now_ms);
+            outliers.waiting(1, key(1), 1, now_ms);
+            outliers.waiting(0, key(2), 9, now_ms);
+            told.extend(out(&outliers.tick(now_ms)).into_iter().map(|change| (now_ms, change)));
+        }
+        assert_eq!(told, [(2_000, (1, Some(Reason::Hang)))]);
+        // Where nobody answers, nobody hangs alone.
+        let mut outliers = judge(3, 50);
+        for now_ms in (0..=9_000).step_by(250) {
+            (1..=3).for_each(|n| outliers.waiting(0, key(n), 9, now_ms));
+            assert_eq!(outliers.tick(now_ms), []);
+        }
     }
 
     /// Who is left out when this was seen in one window, and the same in the next.

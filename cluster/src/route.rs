@@ -72,6 +72,9 @@ pub struct Route {
     /// Its node is suspect: use it only when no other is there.
     #[serde(default)]
     pub last_choice: bool,
+    /// For how long its process had run when it came into the table, in milliseconds: one that was adopted is not new.
+    #[serde(default)]
+    pub age_ms: u64,
 }
 
 /// How a gateway reaches a replica.

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{ClusterId, IdSource};
+use gateway::access_log::Writer;
 use gateway::inherited::Inherited;
 use gateway::{Gateway, LocalDoor};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The access log.
+    #[error(transparent)]
+    AccessLog(#[from] gateway::access_log::Error),
     /// The gateway.
     #[error(transparent)]
     Gateway(#[from] gateway::Error),
@@ -82,11 +86,12 @@ pub async fn run(config: Config, inherited: Vec<Inherited>) -> Result<(), Error>
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let settings = config.settings()?;
     let directory = config.data_directory()?;
+    let access_log = config.access_log.as_ref().map(Writer::start).transpose()?;
     let mut gateway_config = gateway::Config::default();
     let doors = Doors::open(&config, inherited, gateway_config.threads)?;
     gateway_config.limits = config.gateway_limits;
     gateway_config.trusted_proxies = config.trusted_proxies;
-    gateway_config.access_log = config.access_log;
+    gateway_config.access_log = access_log;
     let ourselves = Ourselves::new(doors.addresses());
 
     let store: Arc<dyn Store> = Arc::new(open_store(directory).await?);

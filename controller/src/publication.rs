@@ -114,6 +114,7 @@ mod tests {
             node: NodeId(*id),
             target: Target::Loopback(1),
             last_choice: false,
+            age_ms: 0,
         };
         let routes = AppRoutes { desired: 1, replicas: replicas.iter().map(route).collect(), ..AppRoutes::default() };
         RoutingTable { epoch: 1, version, fallback: None, apps: [(AppName::builtin(), routes)].into() }

@@ -5,9 +5,11 @@
 //! any program may rotate it. Absent from here: what happened ([`crate::record`]).
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -97,15 +99,25 @@ impl Line {
         }
     }
 
-    /// The line of what was no request.
-    pub(crate) fn unread() -> Self {
-        Line { time: Timestamp::now(), method: "-".to_owned(), target: "-".to_owned(), protocol: "-".to_owned(), ..Line::default() }
+    /// The line of what was no request: its first line, if that looks like one.
+    pub(crate) fn unread(bytes: &[u8]) -> Self {
+        let line = bytes.split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let is_word = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_graphic);
+        let [method, target, protocol] = match words[..] {
+            [method, target, protocol] if words.iter().all(|word| is_word(word)) => [method, target, protocol].map(text),
+            _ => ["-", "-", "-"].map(str::to_owned),
+        };
+        Line { time: Timestamp::now(), method, target, protocol, ..Line::default() }
     }
 }
 
 /// A client's words, as much of them as a line takes.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]).into_owned()
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]);
+    // A terminal may obey some of these, and a reader of lines may end one at others.
+    let is_unsafe = |character: char| character.is_control() || matches!(character, '\u{2028}' | '\u{2029}');
+    text.replace(is_unsafe, "\u{fffd}")
 }
 
 /// The end of the log at which a thread gathers its lines.
@@ -114,8 +126,11 @@ pub(crate) struct AccessLog {
     format: Format,
     block: RefCell<Vec<u8>>,
     lines: RefCell<u64>,
-    to_file: SyncSender<Vec<u8>>,
+    to_file: SyncSender<Block>,
 }
+
+/// Lines, and how many.
+type Block = (Vec<u8>, u64);
 
 impl AccessLog {
     /// Adds a line.
@@ -140,7 +155,7 @@ impl AccessLog {
     pub(crate) fn hand_over(&self, meters: &ThreadMeters) {
         let block = self.block.take();
         let lines = self.lines.take();
-        if !block.is_empty() && self.to_file.try_send(block).is_err() {
+        if !block.is_empty() && self.to_file.try_send((block, lines)).is_err() {
             meters.log_dropped.add(lines);
         }
     }
@@ -170,26 +185,46 @@ fn write_combined(out: &mut Vec<u8>, line: &Line) {
     quoted(out, line.user_agent.as_deref());
 }
 
-/// The writing end: a thread that ends when all [`AccessLog`]s are gone.
+/// The file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the access log to {}: {source}; name another file with --access-log", path.display())]
+pub struct Error {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The writing end: a thread that ends when all its users are gone.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub struct Writer {
     format: Format,
-    to_file: SyncSender<Vec<u8>>,
+    to_file: SyncSender<Block>,
+    /// Lines that the file did not take.
+    lost: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
 impl Writer {
     /// Opens the file.
-    pub(crate) fn start(config: &Config) -> io::Result<Self> {
-        let mut target = Target::open(config.path.clone())?;
+    ///
+    /// # Errors
+    /// An [`Error`] with the path in its one line.
+    pub fn start(config: &Config) -> Result<Self, Error> {
+        let failed = |source| Error { path: config.path.clone().unwrap_or_else(|| PathBuf::from("stdout")), source };
+        let lost: Arc<AtomicU64> = Arc::default();
+        let mut target = Target::open(config.path.clone(), Arc::clone(&lost)).map_err(failed)?;
         let (to_file, blocks) = sync_channel(WAITING_MAX);
-        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || target.write_all(&blocks))?;
-        Ok(Writer { format: config.format, to_file, thread })
+        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || target.write_all(&blocks)).map_err(failed)?;
+        Ok(Writer { format: config.format, to_file, lost, thread })
     }
 
     /// An end for one thread.
     pub(crate) fn end(&self) -> AccessLog {
         AccessLog { format: self.format, block: RefCell::default(), lines: RefCell::default(), to_file: self.to_file.clone() }
+    }
+
+    /// Counts the lines that the file did not take.
+    pub(crate) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
     }
 
     /// Waits until all is written; to be called when all ends are gone.
@@ -206,25 +241,31 @@ struct Target {
     path: Option<PathBuf>,
     file: Option<File>,
     has_failed: bool,
+    lost: Arc<AtomicU64>,
 }
 
 impl Target {
-    fn open(path: Option<PathBuf>) -> io::Result<Self> {
+    fn open(path: Option<PathBuf>, lost: Arc<AtomicU64>) -> io::Result<Self> {
         let file = path.as_deref().map(open).transpose()?;
-        Ok(Target { path, file, has_failed: false })
+        Ok(Target { path, file, has_failed: false, lost })
     }
 
-    fn write_all(&mut self, blocks: &Receiver<Vec<u8>>) {
+    fn write_all(&mut self, blocks: &Receiver<Block>) {
         loop {
             match blocks.recv_timeout(LOOK_EVERY) {
-                Ok(block) => self.write(&block),
+                Ok((block, lines)) => {
+                    if !self.write(&block) {
+                        self.lost.fetch_add(lines, Ordering::Relaxed);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn write(&mut self, block: &[u8]) {
+    /// `false`: the file did not take it, or not all of it.
+    fn write(&mut self, block: &[u8]) -> bool {
         let written = match &self.path {
             None => {
                 let mut stdout = io::stdout().lock();
@@ -248,11 +289,28 @@ impl Target {
             tracing::warn!("cannot write the access log to {}: {error}; its lines are lost until that works again", path.display());
         }
         self.has_failed = written.is_err();
+        !self.has_failed
     }
 }
 
 fn open(path: &Path) -> io::Result<File> {
+    // A pipe without a reader would hold up whoever opens it.
+    if path.metadata().is_ok_and(|there| !takes_lines(&there)) {
+        return Err(io::Error::other("it is no file"));
+    }
     OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// It is a file, or a device as /dev/null is.
+#[cfg(unix)]
+fn takes_lines(there: &Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    there.is_file() || there.file_type().is_char_device()
+}
+
+#[cfg(not(unix))]
+fn takes_lines(there: &Metadata) -> bool {
+    there.is_file()
 }
 
 /// The file at `path` is not the one that is open.
@@ -304,10 +362,10 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("ostler-access-log-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("access.log");
-        let mut target = Target::open(Some(path.clone())).unwrap();
-        target.write(b"one\n");
+        let mut target = Target::open(Some(path.clone()), Arc::default()).unwrap();
+        assert!(target.write(b"one\n"));
         std::fs::rename(&path, directory.join("access.log.1")).unwrap();
-        target.write(b"two\n");
+        assert!(target.write(b"two\n"));
         assert_eq!(std::fs::read(directory.join("access.log.1")).unwrap(), b"one\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"two\n");
         std::fs::remove_dir_all(&directory).unwrap();

@@ -8,6 +8,7 @@ use http::StatusCode;
 use httparse::Status;
 
 use crate::body::Coding;
+use crate::clock::Date;
 use crate::config::FIELDS_MAX;
 use crate::fields::{self, Connection, Kind};
 use crate::framing::{Delimiters, Framing};
@@ -45,6 +46,7 @@ pub(crate) fn rewrite(
     request: &RequestHead,
     keeps_client: bool,
     fields_max: usize,
+    date: &Date,
     out: &mut Vec<u8>,
 ) -> Result<AnswerHead, BadAnswer> {
     let bad = |detail: &str| BadAnswer(detail.to_owned());
@@ -81,24 +83,33 @@ pub(crate) fn rewrite(
     let keeps_client = keeps_client && !(is_lengthless && request.is_http10);
     let coding = if is_lengthless && !request.is_http10 { Coding::Chunked } else { Coding::Plain };
 
-    out.extend_from_slice(if request.is_http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    // RFC 9112 section 2.3: the version is the one that we speak, whatever the client does.
+    out.extend_from_slice(b"HTTP/1.1 ");
     out.extend([status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8));
     out.push(b' ');
     out.extend_from_slice(answer.reason.unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
     // RFC 9110 sections 7.8 and 15.5.22: these two say to which protocol.
     let names_protocol = status == 101 || status == 426;
+    let mut is_dated = is_interim;
     for field in &*answer.headers {
         let name = field.name.as_bytes();
         let goes_through = match fields::kind(name) {
             Kind::ContentLength | Kind::TransferEncoding | Kind::Connection | Kind::Te | Kind::Hop => false,
             Kind::Upgrade => names_protocol,
             Kind::Host | Kind::Trailer => true,
-            _ => !connection.names(name),
+            _ => {
+                is_dated |= name.eq_ignore_ascii_case(b"date");
+                !connection.names(name)
+            }
         };
         if goes_through {
             fields::write(out, name, field.value);
         }
+    }
+    if !is_dated {
+        // RFC 9110 section 6.6.1: who forwards an answer without it says when it came.
+        fields::write(out, b"date", date);
     }
     match delimiters.length {
         // RFC 9110 section 8.6: an answer of 1xx or 204 has none.
@@ -133,8 +144,8 @@ pub(crate) fn write_connection(out: &mut Vec<u8>, request: &RequestHead, keeps_c
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The status line of an answer of our own.
-pub(crate) fn write_status_line(out: &mut Vec<u8>, is_http10: bool, status: StatusCode) {
-    out.extend_from_slice(if is_http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+pub(crate) fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or("Error").as_bytes());

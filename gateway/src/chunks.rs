@@ -7,6 +7,7 @@ use std::io::Write;
 
 use crate::buffer::Input;
 use crate::fields::{self, Kind};
+use crate::framing::LENGTH_MAX;
 use crate::head::{self, Found};
 
 /// The most bytes of extensions in one body.
@@ -110,7 +111,8 @@ impl Chunks {
         match (self.state, byte) {
             (State::Size { size, digits }, _) if digits < DIGITS_MAX && byte.is_ascii_hexdigit() => {
                 let digit = (byte as char).to_digit(16).ok_or(Malformed)?;
-                Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
+                let size = size << 4 | u64::from(digit);
+                if size > LENGTH_MAX { Err(Malformed) } else { Ok(State::Size { size, digits: digits + 1 }) }
             }
             (State::Size { size, digits: 1.. }, b';') => Ok(State::Extension { size }),
             (State::Size { size, digits: 1.. }, b'\r') => Ok(State::SizeEnd { size }),
@@ -137,8 +139,9 @@ fn read_trailers(section: &[u8]) -> Result<Vec<u8>, Malformed> {
     }
     let mut trailers = Vec::with_capacity(section.len());
     for field in fields {
-        if fields::kind(field.name.as_bytes()) == Kind::EndToEnd {
-            fields::write(&mut trailers, field.name.as_bytes(), field.value);
+        let name = field.name.as_bytes();
+        if fields::kind(name) == Kind::EndToEnd && !fields::is_head_only(name) {
+            fields::write(&mut trailers, name, field.value);
         }
     }
     Ok(trailers)

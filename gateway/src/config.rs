@@ -7,14 +7,14 @@ use crate::network::Network;
 pub const FIELDS_MAX: usize = 256;
 
 /// How a gateway is built.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Config {
     /// Threads; each accepts, balances and forwards by itself.
     pub threads: usize,
     /// Deadlines and bounds.
     pub limits: Limits,
     /// Where each request is written down, if anywhere.
-    pub access_log: Option<access_log::Config>,
+    pub access_log: Option<access_log::Writer>,
     /// Proxies in front of the gateway: what they say of where a request came from is believed. Loopback is none unless it is here.
     pub trusted_proxies: Vec<Network>,
 }

@@ -41,6 +41,28 @@ pub(crate) enum Error {
     JustFailed { replica: ReplicaId },
 }
 
+impl Error {
+    /// It is not for the replica: this process or this host has no means left to open a connection to anybody.
+    pub(crate) fn is_ours(&self) -> bool {
+        let Error::Connect { source, .. } = self else { return false };
+        // EADDRNOTAVAIL: all ports of the ephemeral range are taken.
+        source.kind() == io::ErrorKind::AddrNotAvailable || is_out_of_means(source)
+    }
+}
+
+/// EMFILE, ENFILE, ENOBUFS, ENOMEM.
+#[cfg(unix)]
+fn is_out_of_means(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let means = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| means.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+#[cfg(not(unix))]
+fn is_out_of_means(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
+}
+
 /// Opens a new connection to a replica, or a stream on one that is shared.
 pub(crate) async fn open(core: &Rc<Core>, replica: &Replica) -> Result<Lease, Error> {
     match replica.protocol {

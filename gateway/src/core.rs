@@ -122,8 +122,13 @@ impl Core {
     pub(crate) fn sweep(&self) {
         self.clock.advance();
         self.clients.for_each(|client| client.sweep());
-        self.links.for_each(|link| link.sweep());
         let table = self.table();
+        self.links.for_each(|link| {
+            link.sweep();
+            if let Some(replica) = link.awaited().and_then(|key| table.replica(key)) {
+                replica.count_waiting();
+            }
+        });
         table.replicas().for_each(|replica| replica.sweep());
         table.apps().for_each(|app| app.sweep());
         self.complaints.renew();

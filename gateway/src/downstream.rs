@@ -20,7 +20,7 @@ use crate::forward::{self, Answered};
 use crate::framing::Framing;
 use crate::h2_in;
 use crate::head::{self, Found};
-use crate::outbound::{Fault, Outbound};
+use crate::outbound::Outbound;
 use crate::pipe::{self, Prefixed};
 use crate::problem::{Manner, Problem};
 use crate::record::Record;
@@ -28,6 +28,9 @@ use crate::request;
 
 /// What a request line may hold beside its target: a method, a version, two spaces.
 const LINE_REST_BYTES_MAX: usize = 64;
+
+/// So many empty lines before a request are passed over; more are no mistake of a client's.
+const EMPTY_LINES_MAX: u32 = 8;
 
 /// A client connection: what was read from it and not used, and what is to be written to it.
 #[derive(Debug)]
@@ -79,12 +82,18 @@ async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
                 // Boxed: a connection of HTTP/1.1 has no need of its room.
                 return Box::pin(h2_in::serve(core, face, Prefixed { first, io }, client)).await;
             }
-            Next::Refused(problem) => return down.refuse(core, &problem).await,
+            Next::Refused(problem) => {
+                let record = down.begin_unread(core);
+                return down.refuse(&problem, record).await;
+            }
             Next::Over => return,
         };
         let mut outbound = match down.read_request(core, length) {
             Ok(outbound) => outbound,
-            Err(problem) => return down.refuse(core, &problem).await,
+            Err(refused) => {
+                let (problem, record) = *refused;
+                return down.refuse(&problem, record).await;
+            }
         };
         let keeps = match forward::answer(core, face, &mut down, &mut outbound).await {
             Ok(Answered::Relay(mut relay)) => {
@@ -121,7 +130,8 @@ async fn serve_uncut(core: &Rc<Core>, face: &Face, mut down: Downstream) {
                 let manner = down.manner(&outbound);
                 let write = |out: &mut Vec<u8>| {
                     let head_bytes = problem.write(out, manner);
-                    outbound.record.refused(&problem, head_bytes);
+                    let asked = outbound.asked();
+                    outbound.record.refused(&problem, head_bytes, || asked);
                 };
                 if down.tell(write).await.is_err() {
                     return;
@@ -155,6 +165,7 @@ impl Downstream {
     async fn next_head(&mut self, limits: &Limits) -> Next {
         let head_bytes_max = limits.head_bytes_max;
         let mut scanned = 0;
+        let mut empty_lines = 0;
         if !self.input.is_empty() {
             self.client.begin_head();
         }
@@ -163,7 +174,8 @@ impl Downstream {
                 let bytes = self.input.filled();
                 match head::find_end(bytes, &mut scanned) {
                     // RFC 9112 section 2.2: an empty line before a request is passed over.
-                    Found::End(2) => {
+                    Found::End(2) if empty_lines < EMPTY_LINES_MAX => {
+                        empty_lines += 1;
                         self.is_new = false;
                         self.input.consume(2);
                         scanned = 0;
@@ -210,16 +222,24 @@ impl Downstream {
     }
 
     /// Makes the head at the front of the input a request of ours.
-    fn read_request(&mut self, core: &Rc<Core>, length: usize) -> Result<Outbound, Problem> {
+    fn read_request(&mut self, core: &Rc<Core>, length: usize) -> Result<Outbound, Box<(Problem, Record)>> {
         let mut out = Output::new(&core.buffers);
-        let head = request::rewrite(&self.input.filled()[..length], out.bytes(), &self.client, &core.limits, &core.request_ids)?;
+        let head = request::rewrite(&self.input.filled()[..length], out.bytes(), &self.client, &core.limits, &core.request_ids);
+        let head = head.map_err(|problem| Box::new((problem, self.begin_unread(core))))?;
         self.is_new = false;
         self.input.consume(length);
         self.client.begin_request(head.is_http10);
         let record = Record::begin(core, &self.client, || Line::of(&head, out.as_slice(), self.client.version(head.is_http10)));
         let mut outbound = Outbound::new(head, out, record);
-        outbound.take_what_is_there(&mut self.input).map_err(Fault::problem)?;
-        Ok(outbound)
+        match outbound.take_what_is_there(&mut self.input) {
+            Ok(()) => Ok(outbound),
+            Err(fault) => Err(Box::new((fault.problem(), outbound.record))),
+        }
+    }
+
+    /// The record of what is at the front of the input and is no request.
+    fn begin_unread(&self, core: &Rc<Core>) -> Record {
+        Record::begin(core, &self.client, || Line::unread(self.input.filled()))
     }
 
     /// Reads more of a request's body. `false`: there is no more.
@@ -310,13 +330,12 @@ impl Downstream {
     }
 
     /// Answers what is no request, and ends the connection.
-    async fn refuse(&mut self, core: &Rc<Core>, problem: &Problem) {
+    async fn refuse(&mut self, problem: &Problem, mut record: Record) {
         tracing::debug!(peer = %self.client.peer, detail = problem.detail, "a request was refused");
         let manner = Manner { is_http10: false, is_head: false, keeps_client: false, date: self.client.date() };
-        let mut record = Record::begin(core, &self.client, Line::unread);
         let write = |out: &mut Vec<u8>| {
             let head_bytes = problem.write(out, manner);
-            record.refused(problem, head_bytes);
+            record.refused(problem, head_bytes, String::new);
         };
         if self.tell(write).await.is_ok() {
             drop(record);

@@ -10,6 +10,7 @@ use crate::answer::{self, AnswerHead, BadAnswer};
 use crate::buffer::Input;
 use crate::config::Limits;
 use crate::downstream::Downstream;
+use crate::fields;
 use crate::head::{self, Found};
 use crate::link::{Failure, Lease};
 use crate::outbound::{Outbound, Sent};
@@ -91,6 +92,15 @@ impl Exchange<'_> {
         Poll::Pending
     }
 
+    /// Whether the 101 that was written behind `before` changes to a protocol that the client named (RFC 9110 section 7.8).
+    fn is_of_those_asked(&self, before: usize) -> bool {
+        let answer = self.down.output.as_slice().get(before..).unwrap_or_default();
+        let (Some(taken), Some(asked)) = (fields::find(answer, b"upgrade"), fields::find(self.outbound.written(), b"upgrade")) else {
+            return false;
+        };
+        fields::list(taken).all(|taken| fields::list(asked).any(|asked| taken.eq_ignore_ascii_case(asked)))
+    }
+
     /// Reads the head that is at the front of the input, if it is whole. An interim one goes on, or is dropped, and the next is looked for.
     fn read_head(&mut self) -> Result<Option<AnswerHead>, Failure> {
         while !self.input.is_empty() {
@@ -107,18 +117,18 @@ impl Exchange<'_> {
                 Found::BareLf => return Err(malformed("a line of its head ends with LF alone")),
             };
             let keeps_client = self.outbound.head.keeps_alive && self.outbound.is_read() && !self.down.is_finishing();
-            let before = self.down.output.as_slice().len();
+            let (before, date) = (self.down.output.as_slice().len(), self.down.client.date());
             let out = self.down.output.bytes();
-            let answer = answer::rewrite(&bytes[..length], &self.outbound.head, keeps_client, self.limits.head_fields_max, out).map_err(
-                |error| {
+            let answer = answer::rewrite(&bytes[..length], &self.outbound.head, keeps_client, self.limits.head_fields_max, &date, out)
+                .map_err(|error| {
                     tracing::debug!(replica = ?self.lease.link().replica(), %error, "a bad answer");
                     out.truncate(before);
                     Failure::Malformed(error)
-                },
-            )?;
+                })?;
             self.input.consume(length);
             self.scanned = 0;
-            if answer.status == 101 && !(self.outbound.head.asks_upgrade && self.outbound.is_sent()) {
+            let is_asked = self.outbound.head.asks_upgrade && self.outbound.is_sent();
+            if answer.status == 101 && !(is_asked && self.is_of_those_asked(before)) {
                 self.down.output.bytes().truncate(before);
                 return Err(Failure::Unasked);
             }

@@ -74,6 +74,42 @@ fn is_forwarded(name: &[u8]) -> bool {
     name[0].eq_ignore_ascii_case(&b'x') && word.eq_ignore_ascii_case(b"forwarded")
 }
 
+/// What counts in a head alone: who asks, what is asked of a request or a cache, what a body is. In a trailer it would come too late, or be
+/// taken for a head's by whoever merges them (RFC 9110 section 6.5.1).
+pub(crate) fn is_head_only(name: &[u8]) -> bool {
+    const NAMES: [&str; 28] = [
+        "accept-ranges",
+        "age",
+        "authorization",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-location",
+        "content-range",
+        "content-type",
+        "cookie",
+        "date",
+        "expires",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "location",
+        "pragma",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "range",
+        "retry-after",
+        "set-cookie",
+        "vary",
+        "warning",
+        "www-authenticate",
+    ];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
 /// The elements of a list (RFC 9110 section 5.6.1).
 pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(|element| element.trim_ascii()).filter(|element| !element.is_empty())

@@ -1,6 +1,7 @@
 //! What the gateway has counted, for those who watch it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster::app::AppName;
@@ -91,9 +92,15 @@ impl Times {
 pub struct Observer {
     ledgers: Arc<Mutex<BTreeMap<AppName, Arc<AppLedger>>>>,
     threads: Vec<Arc<ThreadMeters>>,
+    /// Lines that the file of the access log did not take.
+    log_lost: Arc<AtomicU64>,
 }
 
 impl Observer {
+    pub(crate) fn new(log_lost: Arc<AtomicU64>) -> Self {
+        Observer { log_lost, ..Observer::default() }
+    }
+
     /// One more thread counts.
     pub(crate) fn add(&mut self, meters: Arc<ThreadMeters>) {
         self.threads.push(meters);
@@ -110,6 +117,7 @@ impl Observer {
     pub fn figures(&self) -> Figures {
         let ledgers = self.ledgers().clone();
         let mut figures = Figures { apps: ledgers.into_iter().map(|(name, ledger)| (name, app(&ledger))).collect(), ..Figures::default() };
+        figures.log_dropped = self.log_lost.load(Ordering::Relaxed);
         for thread in &self.threads {
             figures.connections += thread.connections.get();
             figures.refused += thread.refused.get();

@@ -33,7 +33,8 @@ use crate::table::App;
 const RETRIES_MAX: u32 = 2;
 /// How often a request may go to another connection of the same replica, because the one that it was given to was at its end.
 const MOVES_MAX: u32 = 16;
-/// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third.
+/// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third. And how
+/// long it takes at most until a table lacks who has died.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The bytes under way to the API server, in each direction of one connection.
 const LOCAL_BYTES_MAX: usize = 64 * 1024;
@@ -68,6 +69,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
     let mut sticky: Option<Sticky> = None;
     // What is told if the request was sent, and no other replica is found for it.
     let mut unanswered: Option<Problem> = None;
+    let mut unreached: Option<connect::Error> = None;
     let mut patience = Patience::default();
     loop {
         // From here until the request is counted in flight nothing is awaited: so an acknowledged table is exact.
@@ -89,12 +91,16 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
         let same = again.take().filter(|replica| !replica.is_retired());
         let must_be_new = same.is_some();
         let Some(replica) = same.or_else(|| app.pick(&tried, sticky.key())) else {
-            if let Err(problem) = wait_for_replica(core, app, outbound, &mut patience, !tried.is_empty()).await {
+            // Where those that failed are still in the table, they live and do not answer: no other one is about to take their place.
+            let is_hopeless = unanswered.is_some() && !tried.iter().any(|replica| replica.is_retired());
+            let within = is_hopeless.then_some(RETRY_PAUSE);
+            if let Err(problem) = wait_for_replica(core, app, outbound, &mut patience, within, unreached.as_ref()).await {
                 return Err(unanswered.unwrap_or(problem));
             }
             continue;
         };
         let in_flight = InFlight::new(Rc::clone(&replica));
+        outbound.record.is_given_to(replica.key);
         if let Sticky::New { cookie, .. } = sticky
             && outbound.head.set_cookie.is_none()
         {
@@ -111,11 +117,14 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a replica was passed over");
-                    app.ledger.connect_failed(replica.key);
+                    if !error.is_ours() {
+                        app.ledger.connect_failed(replica.key);
+                    }
                     outbound.record.count_replay();
                     tried.push(replica);
+                    unreached = Some(error);
                     if patience.is_over(core) {
-                        return Err(unanswered.unwrap_or_else(|| too_late(core, app, true)));
+                        return Err(unanswered.unwrap_or_else(|| too_late(core, app, unreached.as_ref())));
                     }
                     continue;
                 }
@@ -130,7 +139,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
                 let now = Instant::now();
                 replica.saw(head.status >= 500, now.saturating_duration_since(sent_at));
                 let after = now.saturating_duration_since(outbound.record.begun());
-                outbound.record.answered(head.status, Some(replica.key), down.output.as_slice().len(), after);
+                outbound.record.answered(head.status, down.output.as_slice().len(), after);
                 return Ok(pass_on(head, lease, input, Some(in_flight)));
             }
             Err(failure) => failure,
@@ -182,17 +191,23 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
 }
 
 /// Waits until the table has changed, where that may help.
-async fn wait_for_replica(core: &Core, app: &App, outbound: &Outbound, patience: &mut Patience, has_tried: bool) -> Result<(), Problem> {
+async fn wait_for_replica(
+    core: &Core,
+    app: &App,
+    outbound: &Outbound,
+    patience: &mut Patience,
+    within: Option<Duration>,
+    unreached: Option<&connect::Error>,
+) -> Result<(), Problem> {
     let name = &app.name;
     if app.desired == 0 {
         let named = if *name == cluster::app::AppName::builtin() { String::new() } else { format!("\"app\": \"{name}\", ") };
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("app {name} is scaled to 0; start it with: curl -X POST http://localhost:8000/scale -d '{{{named}\"count\": 1}}'"),
+            format!("app {name} is scaled to 0; its controller starts it with POST /scale {{{named}\"count\": 1}}"),
         ));
     }
-    outbound.record.begin_hold();
-    let waited = patience.next_table(core).await;
+    let waited = patience.next_table_with(core, within, || outbound.record.begin_hold()).await;
     outbound.record.end_hold();
     match waited {
         Ok(()) => Ok(()),
@@ -200,14 +215,17 @@ async fn wait_for_replica(core: &Core, app: &App, outbound: &Outbound, patience:
             let max = core.limits.hold_max;
             Err(Problem::passing(format!("no replica of app {name} is ready, and {max} requests wait for one already; try again")))
         }
-        Err(Spent::Late) => Err(too_late(core, app, has_tried)),
+        Err(Spent::Late) => Err(too_late(core, app, unreached)),
     }
 }
 
 /// What is told of a request that found no replica in time.
-fn too_late(core: &Core, app: &App, has_tried: bool) -> Problem {
-    let state = if has_tried { "could be reached" } else { "became ready" };
-    Problem::passing(format!("no replica of app {} {state} within {} ms; see GET /status, and try again", app.name, core.limits.hold_ms))
+fn too_late(core: &Core, app: &App, unreached: Option<&connect::Error>) -> Problem {
+    let (name, hold_ms) = (&app.name, core.limits.hold_ms);
+    Problem::passing(match unreached {
+        Some(error) => format!("no replica of app {name} could be reached within {hold_ms} ms: {error}; try again"),
+        None => format!("no replica of app {name} became ready within {hold_ms} ms; see GET /status, and try again"),
+    })
 }
 
 /// What is told of an answer that changes the protocol when nobody had asked for it.
@@ -275,7 +293,7 @@ fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbo
 fn out_of_budget(replica: &Replica, app: &App) -> Problem {
     let id = replica.key.replica;
     let detail = format!(
-        "replica {id} got the request and ended the connection without an answer; it is not sent again, since more than a fifth of the requests of app {} were in the last seconds",
+        "replica {id} got the request and ended the connection without an answer; it is not sent again, since the budget of app {} for that (a fifth of its requests, and ten a second) is used up",
         app.name
     );
     Problem::new(StatusCode::BAD_GATEWAY, detail)
@@ -296,7 +314,7 @@ async fn to_api(core: &Rc<Core>, door: &LocalDoor, down: &mut Downstream, outbou
         Ok(head) => {
             down.client.answer_is_from_api();
             let after = outbound.record.begun().elapsed();
-            outbound.record.answered(head.status, None, down.output.as_slice().len(), after);
+            outbound.record.answered(head.status, down.output.as_slice().len(), after);
             Ok(pass_on(head, lease, input, None))
         }
         Err(Failure::Client) => Err(client_fault(outbound)),

@@ -3,6 +3,9 @@
 //! A message whose length can be read in two ways is refused: `Content-Length` beside `Transfer-Encoding`, either of them twice (equal
 //! values too), a length that is not digits alone, a coding other than exactly `chunked`, a coding in HTTP/1.0.
 
+/// The longest body: many programs keep its length in 63 bits and a sign.
+pub(crate) const LENGTH_MAX: u64 = i64::MAX as u64;
+
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -84,12 +87,13 @@ pub(crate) fn digits(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }
-    value.iter().try_fold(0u64, |sum, byte| {
+    let number = value.iter().try_fold(0u64, |sum, byte| {
         if !byte.is_ascii_digit() {
             return None;
         }
         sum.checked_mul(10)?.checked_add(u64::from(byte - b'0'))
-    })
+    });
+    number.filter(|number| *number <= LENGTH_MAX)
 }
 
 #[cfg(test)]
@@ -99,8 +103,23 @@ mod tests {
     #[test]
     fn a_length_is_digits_alone() {
         assert_eq!(digits(b"0"), Some(0));
-        assert_eq!(digits(b"18446744073709551615"), Some(u64::MAX));
-        for bad in ["", "+1", "-1", "1 ", " 1", "0x1", "1_0", "1,1", "18446744073709551616", "99999999999999999999999", "1.0", "\u{661}"] {
+        assert_eq!(digits(b"9223372036854775807"), Some(LENGTH_MAX));
+        for bad in [
+            "9223372036854775808",
+            "18446744073709551615",
+            "",
+            "+1",
+            "-1",
+            "1 ",
+            " 1",
+            "0x1",
+            "1_0",
+            "1,1",
+            "18446744073709551616",
+            "99999999999999999999999",
+            "1.0",
+            "\u{661}",
+        ] {
             assert_eq!(digits(bad.as_bytes()), None, "{bad:?}");
         }
     }

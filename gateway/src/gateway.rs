@@ -1,7 +1,6 @@
 //! The handle of a running gateway.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -35,14 +34,6 @@ pub enum Error {
         threads: usize,
         /// Listeners of the door.
         listeners: usize,
-    },
-    /// The file of the access log cannot be opened.
-    #[error("cannot write the access log to {}: {source}; name another file with --access-log", path.display())]
-    AccessLog {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
     },
     /// A thread could not be started, or cannot serve.
     #[error("cannot start thread {number} of the gateway: {source}")]
@@ -97,12 +88,8 @@ impl Gateway {
                 doors.push(thread::Leaf { listener, face: face.clone(), is_inherited });
             }
         }
-        let open_log = |config: crate::access_log::Config| {
-            Writer::start(&config).map_err(|source| Error::AccessLog { path: config.path.unwrap_or_default(), source })
-        };
-        let log = access_log.map(open_log).transpose()?;
-        let mut gateway =
-            Gateway { threads: Vec::new(), observer: Observer::default(), began: Instant::now(), ack_changed: Arc::default(), log };
+        let observer = Observer::new(access_log.as_ref().map(Writer::lost).unwrap_or_default());
+        let mut gateway = Gateway { threads: Vec::new(), observer, began: Instant::now(), ack_changed: Arc::default(), log: access_log };
         let held: Arc<AtomicUsize> = Arc::default();
         for (number, doors) in doors_of.into_iter().enumerate() {
             let failed = |source| Error::Thread { number, source };

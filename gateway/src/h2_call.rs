@@ -281,7 +281,7 @@ impl Call {
 
 /// Writes the head of an answer as one of HTTP/1.1, but for what delimits its body.
 fn write_head(out: &mut Vec<u8>, response: &Response<()>) {
-    write_status_line(out, false, response.status());
+    write_status_line(out, response.status());
     for (name, value) in response.headers() {
         let kind = fields::kind(name.as_str().as_bytes());
         if !h2_fields::is_of_connection(kind) && kind != Kind::Te {

@@ -159,14 +159,18 @@ impl Serving<'_> {
             }
             if (self.streams.resets_left.get() == 0 || self.is_flood.get()) && !self.is_sent_away {
                 self.is_sent_away = true;
-                tracing::debug!(%peer, "a client resets too many streams, or sends frames for nothing: sending it away");
+                self.core.meters.refused.add(1);
+                self.core.complaints.sent_away(peer, &"it resets too many streams of HTTP/2, or sends frames for nothing");
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 self.streams.client.begin_linger();
             }
             match ready!(self.connection.poll_accept(cx)) {
                 Some(Ok((request, respond))) => self.begin(request, respond),
                 Some(Err(error)) => {
-                    tracing::debug!(%peer, %error, "a connection of HTTP/2 failed");
+                    if error.is_library() && !self.is_sent_away {
+                        self.core.meters.refused.add(1);
+                        self.core.complaints.sent_away(peer, &error);
+                    }
                     return Poll::Ready(());
                 }
                 None => return Poll::Ready(()),

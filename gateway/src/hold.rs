@@ -12,6 +12,8 @@ use crate::core::Core;
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     until: Option<Instant>,
+    /// Of the waits that are to be short.
+    short_until: Option<Instant>,
 }
 
 /// Why a request does not wait for the next table.
@@ -40,8 +42,15 @@ impl Patience {
 
     /// Waits for the next table. The wait begins at once: no table between this call and its first poll is missed.
     pub(crate) async fn next_table(&mut self, core: &Core) -> Result<(), Spent> {
-        let until = self.until(core);
+        self.next_table_with(core, None, || ()).await
+    }
+
+    /// The same, for no longer than `within`, counted from the first time that it is said; `begun` is called if there is a place to wait.
+    pub(crate) async fn next_table_with(&mut self, core: &Core, within: Option<Duration>, begun: impl FnOnce()) -> Result<(), Spent> {
+        let whole = self.until(core);
+        let until = within.map_or(whole, |within| whole.min(*self.short_until.get_or_insert_with(|| Instant::now() + within)));
         let _place = Place::take(core).ok_or(Spent::Crowded)?;
+        begun();
         timeout_at(until, core.table_changed.notified()).await.map_err(|_| Spent::Late)
     }
 }

@@ -34,7 +34,7 @@ impl LastHop {
     /// Writes it as an answer. Returns how long its head is.
     pub(crate) fn write(&self, out: &mut Vec<u8>, manner: Manner) -> usize {
         let before = out.len();
-        answer::write_status_line(out, manner.is_http10, StatusCode::OK);
+        answer::write_status_line(out, StatusCode::OK);
         let end = match self {
             LastHop::Options => {
                 fields::write(out, b"allow", METHODS_ALLOWED);

@@ -43,13 +43,14 @@ struct Judge {
 pub(crate) struct Standing {
     is_ejected: AtomicBool,
     in_flight: AtomicU64,
-    /// When it came into the table, in milliseconds of the ledger.
+    /// When it came into the table, in milliseconds of the ledger, and how old it was then.
     since_ms: u64,
+    age_ms: u64,
 }
 
 impl Standing {
-    fn new(since_ms: u64) -> Self {
-        Standing { is_ejected: AtomicBool::new(false), in_flight: AtomicU64::new(0), since_ms }
+    fn new(since_ms: u64, age_ms: u64) -> Self {
+        Standing { is_ejected: AtomicBool::new(false), in_flight: AtomicU64::new(0), since_ms, age_ms }
     }
 
     /// It is left out for now.
@@ -72,9 +73,9 @@ impl Standing {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// For how long it has been in the table, in milliseconds.
+    /// How old it is, in milliseconds.
     pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.since_ms)
+        self.age_ms.saturating_add(now_ms.saturating_sub(self.since_ms))
     }
 }
 
@@ -107,8 +108,8 @@ impl AppLedger {
         let mut judge = self.judge();
         let keys: BTreeSet<RouteKey> = routes.replicas.iter().map(|route| route.key).collect();
         judge.standings.retain(|key, _| keys.contains(key));
-        for key in &keys {
-            judge.standings.entry(*key).or_insert_with(|| Arc::new(Standing::new(now_ms)));
+        for route in &routes.replicas {
+            judge.standings.entry(route.key).or_insert_with(|| Arc::new(Standing::new(now_ms, route.age_ms)));
         }
         let changes = judge.outliers.keep(&keys, routes.traffic.max_ejected_percent, now_ms);
         self.carry_out(&mut judge, &changes);
@@ -118,7 +119,7 @@ impl AppLedger {
     pub(crate) fn standing(&self, key: RouteKey) -> Arc<Standing> {
         let known = self.judge().standings.get(&key).map(Arc::clone);
         // A thread may be a table behind: that replica is gone by now.
-        known.unwrap_or_else(|| Arc::new(Standing::new(self.now_ms())))
+        known.unwrap_or_else(|| Arc::new(Standing::new(self.now_ms(), 0)))
     }
 
     /// Takes a turn: the number of a request.
@@ -158,12 +159,16 @@ impl AppLedger {
     }
 
     /// A thread's sweep: what it has seen since the last one.
-    pub(crate) fn sweep(&self, samples: impl Iterator<Item = (RouteKey, Sample)>) {
+    /// Of each replica of the app: what its answers were like, and how many requests wait for one.
+    pub(crate) fn sweep(&self, thread: usize, seen: impl Iterator<Item = (RouteKey, Option<Sample>, u64)>) {
         let (now_ms, requests) = (self.now_ms(), self.turn() as u64);
         let mut judge = self.judge();
         judge.budget.count(requests, now_ms);
-        for (key, sample) in samples {
-            judge.outliers.add(key, &sample);
+        for (key, sample, waiting) in seen {
+            if let Some(sample) = sample {
+                judge.outliers.add(key, &sample);
+            }
+            judge.outliers.waiting(thread, key, waiting, now_ms);
         }
         let changes = judge.outliers.tick(now_ms);
         self.carry_out(&mut judge, &changes);

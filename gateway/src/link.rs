@@ -55,6 +55,8 @@ pub(crate) struct Link {
     first_byte_ms: u64,
     written: Cell<u64>,
     read: Cell<u64>,
+    /// A request was begun here, and has no answer yet.
+    waits: Cell<bool>,
     /// When the wait for an answer ends; renewed by every byte of the request that goes out.
     deadline: Cell<u64>,
     is_late: Cell<bool>,
@@ -81,6 +83,7 @@ impl Link {
             first_byte_ms: core.limits.first_byte_ms,
             written: Cell::new(0),
             read: Cell::new(0),
+            waits: Cell::new(false),
             deadline: Cell::new(NEVER),
             is_late: Cell::new(false),
             is_lost: Cell::new(false),
@@ -100,11 +103,13 @@ impl Link {
         self.written.set(0);
         self.read.set(0);
         self.is_movable.set(is_movable);
+        self.waits.set(true);
         self.deadline.set(self.clock.after_ms(self.first_byte_ms));
     }
 
     /// The wait for the answer is over.
     pub(crate) fn end_wait(&self) {
+        self.waits.set(false);
         self.deadline.set(NEVER);
         self.is_movable.set(false);
     }
@@ -112,7 +117,17 @@ impl Link {
     /// Bytes of the request went out.
     pub(crate) fn did_write(&self, count: usize) {
         self.written.set(self.written.get() + count as u64);
-        if self.deadline.get() != NEVER {
+        self.await_replica();
+    }
+
+    /// It is the client that is waited for, who has not sent all of the request: no fault of the replica's.
+    pub(crate) fn await_client(&self) {
+        self.deadline.set(NEVER);
+    }
+
+    /// It is the replica that is waited for: to take more of the request, or to answer it.
+    pub(crate) fn await_replica(&self) {
+        if self.waits.get() {
             self.deadline.set(self.clock.after_ms(self.first_byte_ms));
         }
     }
@@ -130,11 +145,15 @@ impl Link {
         }
     }
 
+    /// The replica that a request waits for here; `None`: none does, or it is the client that is waited for.
+    pub(crate) fn awaited(&self) -> Option<RouteKey> {
+        self.replica.filter(|_| self.waits.get() && self.deadline.get() != NEVER && !self.is_cut.get())
+    }
+
     /// Its node was lost: a request that waits for its answer is let go if it may be sent again elsewhere, or if nobody is left to answer
     /// it. A replica of this host that lost no more than its agent answers all the same.
     pub(crate) fn abandon(&self) {
-        let waits = self.deadline.get() != NEVER;
-        if self.is_movable.get() || (waits && self.is_far) {
+        if self.is_movable.get() || (self.waits.get() && self.is_far) {
             self.is_lost.set(true);
             self.cut();
         }

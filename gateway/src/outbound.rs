@@ -6,21 +6,26 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::StatusCode;
 use tokio::io::AsyncWrite;
+use tokio::time::{Sleep, sleep};
 
 use crate::answer;
 use crate::body::{Body, Coding};
 use crate::buffer::{Input, Output};
 use crate::chunks::Malformed;
 use crate::downstream::Downstream;
+use crate::fields;
 use crate::framing::Framing;
 use crate::link::Lease;
 use crate::problem::Problem;
 use crate::record::Record;
 use crate::request::RequestHead;
 
+/// A replica that does not ask for the body within this time may be one that never does: then we do.
+const ASK_AFTER: Duration = Duration::from_millis(300);
 /// How much of a body is kept.
 pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024;
 
@@ -49,6 +54,8 @@ pub(crate) struct Outbound {
     is_whole: bool,
     /// The client waits to be asked for the body, and was not.
     waits_to_be_asked: bool,
+    /// When it is asked by us.
+    ask_time: Option<Pin<Box<Sleep>>>,
     fault: Option<Fault>,
 }
 
@@ -80,6 +87,7 @@ impl Outbound {
             coding: if head.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain },
             is_whole: true,
             waits_to_be_asked: head.expects_continue,
+            ask_time: None,
             fault: None,
             record,
             head,
@@ -95,6 +103,13 @@ impl Outbound {
     /// The host that it is for, while it can be sent.
     pub(crate) fn host(&self) -> &str {
         self.head.host(self.written())
+    }
+
+    /// What was asked for, for people: as far as it is still known.
+    pub(crate) fn asked(&self) -> String {
+        let written = self.written();
+        let id = fields::find(written, b"x-request-id").map_or_else(String::new, |id| format!(" ({})", String::from_utf8_lossy(id)));
+        format!("{} {}{id}", self.head.method, self.head.path(written))
     }
 
     /// What was written; the head is at its beginning while the request can be sent.
@@ -137,6 +152,11 @@ impl Outbound {
         self.waits_to_be_asked
     }
 
+    /// The replica has the head, and has had time to ask for the body itself (RFC 9110 section 10.1.1: it may never do so).
+    fn is_time_to_ask(&mut self, cx: &mut Context<'_>) -> bool {
+        self.ask_time.get_or_insert_with(|| Box::pin(sleep(ASK_AFTER))).as_mut().poll(cx).is_ready()
+    }
+
     /// Begins at the first byte.
     pub(crate) fn begin(&mut self) {
         self.out.rewind();
@@ -173,6 +193,7 @@ impl Outbound {
                 }
             }
             if self.is_read() {
+                lease.link().await_replica();
                 return Poll::Ready(Sent::Whole);
             }
             if !down.input.is_empty() {
@@ -193,9 +214,11 @@ impl Outbound {
                     continue;
                 }
             }
-            if self.was_asked() {
+            if self.waits_to_be_asked && self.is_time_to_ask(cx) {
+                self.waits_to_be_asked = false;
                 down.output.bytes().extend_from_slice(answer::CONTINUE);
             }
+            lease.link().await_client();
             match down.poll_body(cx) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => {

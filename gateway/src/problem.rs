@@ -76,7 +76,7 @@ impl Problem {
         let details = Details { r#type: "about:blank", title, status: self.status.as_u16(), detail: &self.detail };
         // A struct of texts and a number always serialises.
         let json = serde_json::to_vec(&details).unwrap_or_default();
-        answer::write_status_line(out, manner.is_http10, self.status);
+        answer::write_status_line(out, self.status);
         fields::write(out, b"content-type", b"application/problem+json");
         if self.is_passing {
             fields::write(out, b"retry-after", b"1");

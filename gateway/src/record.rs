@@ -83,6 +83,11 @@ impl Record {
         }
     }
 
+    /// It is given to this replica.
+    pub(crate) fn is_given_to(&mut self, replica: RouteKey) {
+        self.replica = Some(replica);
+    }
+
     /// It is for the API of this process.
     pub(crate) fn is_for_api(&mut self) {
         self.is_ours = true;
@@ -126,9 +131,8 @@ impl Record {
     }
 
     /// The head of its answer has come; so much of it goes to the client.
-    pub(crate) fn answered(&mut self, status: u16, replica: Option<RouteKey>, head_bytes: usize, after: Duration) {
+    pub(crate) fn answered(&mut self, status: u16, head_bytes: usize, after: Duration) {
         self.status = status;
-        self.replica = replica;
         self.head_bytes = head_bytes as u64;
         self.first_byte = Some(after);
         if let Some(app) = &self.app {
@@ -144,13 +148,13 @@ impl Record {
     }
 
     /// It is answered by a problem, whose head is so long.
-    pub(crate) fn refused(&mut self, problem: &Problem, head_bytes: usize) {
+    pub(crate) fn refused(&mut self, problem: &Problem, head_bytes: usize, asked: impl FnOnce() -> String) {
         self.status = problem.status.as_u16();
         self.head_bytes = head_bytes as u64;
         self.reason = Some(problem.detail.clone());
         if matches!(self.status, 502..=504) {
             let whose = self.app.as_ref().map(|app| app.name.as_str());
-            self.core.complaints.tell(self.status, whose, &problem.detail);
+            self.core.complaints.tell(self.status, whose, asked, &problem.detail);
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Replica {
     is_weighed: Cell<bool>,
     /// What its answers were like since the last sweep.
     sample: RefCell<Sample>,
+    /// How many of its requests wait for an answer, as a sweep counts them.
+    waiting: Cell<u64>,
     in_flight: Cell<u64>,
     is_retired: Cell<bool>,
     /// Ordered by the time since when they are idle.
@@ -72,6 +74,7 @@ impl Replica {
             standing: RefCell::new(standing),
             is_weighed: Cell::new(false),
             sample: RefCell::default(),
+            waiting: Cell::new(0),
             in_flight: Cell::new(0),
             is_retired: Cell::new(false),
             idle: RefCell::new(Vec::new()),
@@ -113,7 +116,7 @@ impl Replica {
         self.standing.borrow().in_flight()
     }
 
-    /// For how long it has been in the table, in milliseconds.
+    /// How old it is, in milliseconds.
     pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
         self.standing.borrow().age_ms(now_ms)
     }
@@ -123,13 +126,23 @@ impl Replica {
         self.sample.borrow_mut().count(is_error, u64::try_from(first_byte.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// One more request is found to wait for an answer of it, in this sweep.
+    pub(crate) fn count_waiting(&self) {
+        self.waiting.set(self.waiting.get() + 1);
+    }
+
+    /// How many were found since this was last asked.
+    pub(crate) fn take_waiting(&self) -> u64 {
+        self.waiting.take()
+    }
+
     /// What was seen since this was last asked; `None`: nothing.
-    pub(crate) fn take_sample(&self) -> Option<(RouteKey, Sample)> {
+    pub(crate) fn take_sample(&self) -> Option<Sample> {
         let mut sample = self.sample.borrow_mut();
         if sample.is_empty() {
             return None;
         }
-        Some((self.key, std::mem::take(&mut *sample)))
+        Some(std::mem::take(&mut *sample))
     }
 
     fn learn(&self, lesson: impl FnOnce(&mut Keeping)) {

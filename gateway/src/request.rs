@@ -142,8 +142,12 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
         None => {}
     }
     let asks_upgrade = said.write_hop(out, is_http10);
+    let expects_continue = said.expects_continue && framing != Framing::Length(0);
+    if expects_continue {
+        out.extend_from_slice(b"expect: 100-continue\r\n");
+    }
     out.extend_from_slice(b"\r\n");
-    let Said { connection, expects_continue, .. } = said;
+    let Said { connection, .. } = said;
     Ok(RequestHead {
         method: METHODS.into_iter().find(|known| *known == method).unwrap_or("request of this method"),
         path,
@@ -153,7 +157,7 @@ pub(crate) fn rewrite(head: &[u8], out: &mut Vec<u8>, client: &Client, limits: &
         is_head: method == "HEAD",
         is_idempotent: matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"),
         keeps_alive: !connection.is_close && (!is_http10 || connection.is_keep_alive),
-        expects_continue: expects_continue && framing != Framing::Length(0),
+        expects_continue,
         asks_upgrade,
         set_cookie: None,
         last_hop,

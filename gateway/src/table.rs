@@ -39,6 +39,8 @@ pub(crate) struct App {
     pub(crate) ledger: Arc<AppLedger>,
     /// What this thread counts of it.
     pub(crate) meters: Arc<AppMeters>,
+    /// The number of this thread.
+    thread: usize,
     dice: Cell<u64>,
     /// Those to choose from, in the table's order.
     ready: Vec<Rc<Replica>>,
@@ -69,6 +71,7 @@ impl Table {
                 traffic: routes.traffic.clone(),
                 ledger: Arc::clone(ledger),
                 meters: ledger.meters(thread),
+                thread,
                 dice: Cell::new(RandomState::new().hash_one(thread)),
                 ready: Vec::new(),
                 last_choice: Vec::new(),
@@ -123,6 +126,11 @@ impl Table {
         self.apps.values()
     }
 
+    /// The replica of a route.
+    pub(crate) fn replica(&self, key: RouteKey) -> Option<&Rc<Replica>> {
+        self.replicas.get(&key)
+    }
+
     /// All replicas of all apps.
     pub(crate) fn replicas(&self) -> impl Iterator<Item = &Rc<Replica>> {
         self.replicas.values()
@@ -143,7 +151,8 @@ impl App {
 
     /// Tells the ledger what this thread has seen since the last sweep.
     pub(crate) fn sweep(&self) {
-        self.ledger.sweep(self.ready.iter().chain(&self.last_choice).filter_map(|replica| replica.take_sample()));
+        let seen = self.ready.iter().chain(&self.last_choice).map(|replica| (replica.key, replica.take_sample(), replica.take_waiting()));
+        self.ledger.sweep(self.thread, seen);
     }
 
     /// The replica for a request, of those that are not in `tried`. `key`: what it is known by, where that counts. `None`: there is no
@@ -217,7 +226,8 @@ mod tests {
     }
 
     fn published(ledger: &Arc<AppLedger>, replicas: &[(u128, bool)]) -> Published {
-        let route = |&(n, last_choice): &(u128, bool)| Route { key: key(n), node: NodeId(1), target: Target::Loopback(1), last_choice };
+        let route =
+            |&(n, last_choice): &(u128, bool)| Route { key: key(n), node: NodeId(1), target: Target::Loopback(1), last_choice, age_ms: 0 };
         let routes = AppRoutes { desired: 4, replicas: replicas.iter().map(route).collect(), ..AppRoutes::default() };
         let table = RoutingTable {
             version: 1,

@@ -12,7 +12,7 @@ use gateway::listen::Listen;
 use super::gateway_args::GatewayArgs;
 use super::traffic::TrafficArgs;
 use crate::log::{self, LogArgs};
-use crate::{duration, parent};
+use crate::{duration, files, parent};
 
 /// How long work on blocking threads may still take when the role has ended.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -84,6 +84,7 @@ pub fn run(args: ControllerArgs) -> anyhow::Result<()> {
     // Elsewhere nobody hands sockets over.
     #[cfg(not(unix))]
     let inherited = vec![];
+    files::take_all_that_are_allowed();
     if args.stop_with_parent {
         parent::stop_with_parent()?;
     }

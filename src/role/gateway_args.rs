@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use gateway::{FIELDS_MAX, Limits};
 
 use crate::duration::{self, Milliseconds};
@@ -61,7 +60,7 @@ pub struct GatewayArgs {
     #[arg(long, value_name = "N", value_parser = number(1..=COUNT_MAX))]
     connections_per_address: Option<usize>,
     /// The most requests under way on one connection of HTTP/2
-    #[arg(long, value_name = "N", default_value_t = Limits::default().h2_streams_max, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().h2_streams_max, value_parser = number32(1..=65_536))]
     h2_streams: u32,
     /// How many requests that a client of HTTP/2 begins and breaks off may wait to be forgotten; with more its connection ends
     #[arg(long, value_name = "N", default_value_t = Limits::default().h2_resets_max, value_parser = number(1..=65_536))]
@@ -95,9 +94,17 @@ fn time(longest: Milliseconds) -> impl Fn(&str) -> Result<Milliseconds, String> 
     duration::parse_between(SHORTEST, longest)
 }
 
-fn number(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
-    // No range of these ends beyond what any machine's usize holds.
-    RangedU64ValueParser::<u64>::new().range(range).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+fn number(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let expected = || format!("expected a whole number between {} and {}", range.start(), range.end());
+        number.and_then(|number| usize::try_from(number).ok()).ok_or_else(expected)
+    }
+}
+
+fn number32(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
+    let parse = number(u64::from(*range.start())..=u64::from(*range.end()));
+    move |text| parse(text).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -150,11 +157,11 @@ mod tests {
             (["--body-idle", "25h"], "expected between 10ms and 24h"),
             (["--tunnel-idle", "721h"], "expected between 10ms and 720h"),
             (["--head-timeout", "10"], "its unit"),
-            (["--hold-max", "0"], "1..=1000000"),
-            (["--head-bytes", "1048577"], "1024..=1048576"),
-            (["--head-fields", "257"], "1..=256"),
-            (["--target-bytes", "63"], "64..=1048576"),
-            (["--connections-per-address", "0"], "1..=1000000"),
+            (["--hold-max", "0"], "between 1 and 1000000"),
+            (["--head-bytes", "1048577"], "between 1024 and 1048576"),
+            (["--head-fields", "257"], "between 1 and 256"),
+            (["--target-bytes", "63"], "between 64 and 1048576"),
+            (["--connections-per-address", "0"], "between 1 and 1000000"),
         ] {
             let message = read(&args).unwrap_err();
             assert!(message.lines().next().unwrap().contains(expected), "{args:?}: {message}");

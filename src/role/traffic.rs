@@ -18,7 +18,7 @@ pub struct TrafficArgs {
     #[arg(long, value_name = "HOW", default_value_t = Balance::RoundRobin)]
     balance: Balance,
     /// How long a new replica takes to get its full share of requests: a number with ms, s, m or h
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse_up_to_a_day)]
     slow_start: Duration,
     /// The most replicas of an app that get no requests for a while, since connections to them fail, or their answers are errors or slow
     /// while those of the others are not; 0 leaves nobody out

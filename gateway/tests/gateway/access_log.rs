@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway::access_log::{self, Format};
+use gateway::access_log::{self, Format, Writer};
 use gateway::{Config, Face};
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ impl Directory {
     }
 
     fn rig(&self, format: Format) -> Rig {
-        let access_log = Some(access_log::Config { path: Some(self.0.join("log")), format });
+        let access_log = Some(Writer::start(&access_log::Config { path: Some(self.0.join("log")), format }).unwrap());
         Rig::with_config(Config { threads: 2, access_log, ..Config::default() }, Face::Apps)
     }
 
@@ -89,7 +89,7 @@ fn a_line_says_why_there_was_no_answer_or_not_all_of_it() {
     let find = |status: u64| lines.iter().find(|line| line["status"] == status).unwrap();
     assert_eq!(find(502)["reason"], detail.as_str());
     assert!(find(200)["reason"].as_str().unwrap().contains("ended the connection within its answer"), "{lines:?}");
-    assert_eq!((&find(400)["method"], &find(400)["app"]), (&"-".into(), &Value::Null));
+    assert_eq!((&find(400)["method"], &find(400)["app"]), (&"GET".into(), &Value::Null));
 }
 
 #[test]
@@ -109,9 +109,23 @@ fn all_lines_are_there_when_the_gateway_has_ended_in_the_format_of_apache() {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_is_an_error_that_names_it() {
-    let config =
-        Config { access_log: Some(access_log::Config { path: Some("/nowhere/log".into()), format: Format::Json }), ..Config::default() };
-    let error = gateway::Gateway::start(config, Vec::new()).unwrap_err().to_string();
-    assert!(error.contains("cannot write the access log to /nowhere/log"), "{error}");
+fn what_cannot_be_written_is_an_error_that_names_it() {
+    let directory = Directory::new("log-bad");
+    for path in [PathBuf::from("/nowhere/log"), directory.0.clone()] {
+        let error = Writer::start(&access_log::Config { path: Some(path.clone()), format: Format::Json }).unwrap_err().to_string();
+        assert!(error.contains(&format!("cannot write the access log to {}: ", path.display())), "{error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn lines_that_a_full_disk_does_not_take_are_counted() {
+    let log = access_log::Config { path: Some("/dev/full".into()), format: Format::Json };
+    let rig = Rig::with_config(Config { threads: 1, access_log: Some(Writer::start(&log).unwrap()), ..Config::default() }, Face::Apps);
+    let replica = Upstream::named("hello");
+    rig.publish(vec![direct(1, &replica)]);
+    for _ in 0..3 {
+        assert_eq!(rig.get("/").body, "hello");
+    }
+    until("they are counted", || rig.gateway.observer().figures().log_dropped == 3);
 }

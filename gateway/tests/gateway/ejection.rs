@@ -1,8 +1,11 @@
 //! Replicas that get no requests for a while, and requests that are sent again within a budget.
 
+use std::time::Duration;
+
 use cluster::outlier::Reason;
 use cluster::route::Target;
 use cluster::traffic::Traffic;
+use gateway::{Face, Limits};
 
 use crate::client::until;
 use crate::rig::{Rig, direct, refusing, route};
@@ -86,9 +89,48 @@ fn requests_are_sent_again_only_within_the_budget() {
         requests.into_iter().map(|request| request.join().unwrap()).collect()
     });
     let told = details.iter().find(|detail| detail.contains("a fifth")).unwrap_or(&details[0]);
-    assert!(told.contains("is not sent again, since more than a fifth of the requests of app worker were"), "{told}");
+    assert!(told.contains("is not sent again, since the budget of app worker for that"), "{told}");
     let figures = rig.figures();
     // A hundred, and a fifth of those that came.
     assert!((100..=160).contains(&figures.retries), "{figures:?}");
     assert!(figures.retries_refused >= 1);
+}
+
+#[test]
+fn a_replica_that_hangs_gets_no_more_requests_while_the_others_answer() {
+    let hanging = Upstream::start(|mut conn| while conn.head().is_some() {});
+    let good = ["a", "b"].map(Upstream::named);
+    let rig = Rig::new(2);
+    rig.publish(vec![direct(1, &good[0]), direct(2, &good[1]), direct(3, &hanging)]);
+    let mut waiting = Vec::new();
+    until("it is left out", || {
+        let mut client = rig.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        if client.hears_within(Duration::from_millis(50)) {
+            client.answer(false).unwrap();
+        } else {
+            waiting.push(client);
+        }
+        rig.figures().ejections[&Reason::Hang] == 1
+    });
+    let before = hanging.requests();
+    assert!((0..20).all(|_| rig.get("/").status == 200));
+    assert_eq!(hanging.requests(), before);
+}
+
+#[test]
+fn a_client_that_does_not_send_its_body_is_no_fault_of_the_replica() {
+    let replicas = [0, 1].map(|_| Upstream::start(|mut conn| while conn.head().is_some() {}));
+    let limits = Limits { first_byte_ms: 200, body_idle_ms: 400, ..Limits::default() };
+    let rig = Rig::with(1, limits, Face::Apps);
+    rig.publish((1..).zip(&replicas).map(|(number, upstream)| direct(number, upstream)).collect());
+    for begun in [
+        "Content-Length: 10\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5;",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: ",
+    ] {
+        let mut client = rig.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{begun}"));
+        client.answer(false).unwrap().problem(408);
+    }
 }

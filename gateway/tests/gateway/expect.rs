@@ -8,7 +8,7 @@ const ASK: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 10
 fn echoing() -> Upstream {
     Upstream::start(|mut conn| {
         while let Some(head) = conn.head() {
-            assert!(!head.to_lowercase().contains("\r\nexpect:"), "{head}");
+            assert_eq!(head.contains("\r\nexpect: 100-continue\r\n"), !head.contains("via: 1.0"), "{head}");
             let Some(body) = conn.body(5) else { return };
             conn.answer(&String::from_utf8(body).unwrap());
         }
@@ -16,7 +16,7 @@ fn echoing() -> Upstream {
 }
 
 #[test]
-fn a_client_is_asked_once_a_replica_has_its_request() {
+fn a_client_is_asked_by_us_where_the_replica_does_not() {
     let replica = echoing();
     let rig = Rig::new(1);
     rig.publish(vec![direct(1, &replica)]);
@@ -71,4 +71,20 @@ fn another_expectation_is_a_417() {
     let mut client = rig.client();
     client.send(format!("{}hello", ASK.replace("HTTP/1.1", "HTTP/1.0")));
     assert_eq!(client.answer(false).unwrap().body, "hello");
+}
+
+#[test]
+fn a_replica_that_wants_no_body_says_so_before_it_is_sent() {
+    let replica = Upstream::start(|mut conn| {
+        conn.head();
+        conn.write("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno");
+        conn.head();
+    });
+    let rig = Rig::new(1);
+    rig.publish(vec![direct(1, &replica)]);
+    let mut client = rig.client();
+    client.send(ASK);
+    let answer = client.answer(false).unwrap();
+    assert_eq!((answer.status, answer.body.as_str(), answer.field("connection")), (401, "no", Some("close")));
+    assert!(client.has_ended(), "what would come next is a body or a request: nobody can tell");
 }

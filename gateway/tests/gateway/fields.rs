@@ -79,7 +79,7 @@ fn a_request_of_http_1_0_is_served() {
     let mut client = rig.client();
     client.send("GET / HTTP/1.0\r\n\r\n");
     let answer = client.answer(false).unwrap();
-    assert!(answer.head.starts_with("HTTP/1.0 200"), "{}", answer.head);
+    assert!(answer.head.starts_with("HTTP/1.1 200"), "{}", answer.head);
     assert_eq!((answer.field("transfer-encoding"), answer.body.as_str()), (None, "ok"));
     let head = replica.heads()[0].to_lowercase();
     assert!(head.starts_with("get / http/1.1\r\n") && head.contains(&format!("\r\nhost: {}\r\n", rig.addr)), "{head}");

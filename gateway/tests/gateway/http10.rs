@@ -56,7 +56,7 @@ fn a_problem_is_told_in_its_version_too() {
     rig.publish_table(rig.table(0, Vec::new()));
     let mut client = rig.client();
     let answer = client.tap("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-    assert!(answer.head.starts_with("HTTP/1.0 503 "), "{answer:?}");
+    assert!(answer.head.starts_with("HTTP/1.1 503 "), "{answer:?}");
     client.tap("GET / HTTP/1.0\r\n\r\n").problem(503);
     assert!(client.has_ended());
 }

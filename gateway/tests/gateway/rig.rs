@@ -25,7 +25,7 @@ pub fn key(number: u128) -> RouteKey {
 }
 
 pub fn route(number: u128, target: Target) -> Route {
-    Route { key: key(number), node: NodeId(1), target, last_choice: false }
+    Route { key: key(number), node: NodeId(1), target, last_choice: false, age_ms: 0 }
 }
 
 pub fn direct(number: u128, upstream: &Upstream) -> Route {
