@@ -32,6 +32,7 @@ pub mod state;
 pub mod status;
 pub mod supervise;
 pub mod traffic;
+pub mod tree;
 pub mod wire;
 
 pub use app::{App, AppName, AppSpec};

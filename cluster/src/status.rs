@@ -8,6 +8,7 @@ use crate::node::NodeState;
 use crate::node_url::NodeUrl;
 use crate::now::Now;
 use crate::state::ClusterState;
+use crate::tree::Tree;
 use crate::wire::{AssignedPhase, ObservedPhase};
 
 /// The whole cluster.
@@ -76,6 +77,8 @@ pub struct ReplicaStatus {
     pub pid: Option<u32>,
     /// Its port.
     pub port: Option<u16>,
+    /// What its processes are known by, while there is one.
+    pub tree: Option<Tree>,
     /// How long its process has been running, in seconds.
     pub uptime_seconds: f64,
     /// How often its process was started again in place.
@@ -151,6 +154,7 @@ impl ClusterState {
                     ready: report.ready && state == ObservedPhase::Running,
                     pid: report.pid,
                     port: report.port,
+                    tree: report.tree,
                     uptime_seconds: if has_process { seconds(seen.age_ms(now)) } else { 0.0 },
                     restarts: report.restarts,
                 });
@@ -171,6 +175,7 @@ impl ClusterState {
                 ready: false,
                 pid: None,
                 port: None,
+                tree: None,
                 uptime_seconds: 0.0,
                 restarts: 0,
             });

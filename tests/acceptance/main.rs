@@ -11,6 +11,7 @@ mod harness;
 mod access;
 mod agent_api;
 mod bad_input;
+mod cgroups;
 mod command_lines;
 mod damage;
 mod demo;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use cluster::ReplicaId;
 use cluster::supervise::Exit;
+use cluster::tree::Tree;
 use serde::{Deserialize, Serialize};
 
 /// The longest line: a command with its whole environment, which [`crate::program`] bounds; JSON may write a byte as six.
@@ -46,6 +47,19 @@ pub struct Spawn {
     pub env: BTreeMap<String, String>,
     /// Where its pipes and its output lie.
     pub directory: PathBuf,
+    /// The cgroup to make for it, where the agent has one.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// A cgroup: the directory, and how `/proc/PID/cgroup` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// The hierarchy: empty for version 2, else controllers with commas between, or `name=...`.
+    pub hierarchy: String,
+    /// Its path in the hierarchy.
+    pub path: String,
 }
 
 /// Which attempt of which replica.
@@ -68,6 +82,10 @@ pub enum Message {
         attempt: Attempt,
         /// Its process.
         pid: u32,
+        /// What its processes are known by.
+        tree: Tree,
+        /// Why not by the cgroup that was asked for.
+        without: Option<String>,
     },
     /// The attempt's process could not be started.
     SpawnFailed {
@@ -117,8 +135,16 @@ mod tests {
     fn what_is_said_is_what_is_heard() {
         let attempt = Attempt { id: ReplicaId(5), attempt: 2 };
         let env = BTreeMap::from([("A".to_owned(), "a line\nand another".to_owned())]);
+        let cgroup = Cgroup { directory: "/sys/fs/cgroup/x".into(), hierarchy: "name=systemd".into(), path: "/x".into() };
         let commands = [
-            Command::Spawn(Spawn { attempt, program: "/bin/x".into(), args: vec!["é".into()], env, directory: "/run/x".into() }),
+            Command::Spawn(Spawn {
+                attempt,
+                program: "/bin/x".into(),
+                args: vec!["é".into()],
+                env,
+                directory: "/run/x".into(),
+                cgroup: Some(cgroup),
+            }),
             Command::Terminate(attempt),
             Command::Kill(attempt),
             Command::Forget { id: attempt.id },
@@ -130,7 +156,8 @@ mod tests {
             assert_eq!(serde_json::from_slice::<Command>(&line).unwrap(), command);
         }
         let messages = [
-            Message::Spawned { attempt, pid: 7 },
+            Message::Spawned { attempt, pid: 7, tree: Tree::Cgroup, without: None },
+            Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()) },
             Message::SpawnFailed { attempt, error: "no".into() },
             Message::Exited { attempt, exit: Exit::Signal(9), last_line: Some("bye".into()) },
             Message::Exited { attempt, exit: Exit::Code(-1), last_line: None },

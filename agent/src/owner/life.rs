@@ -61,6 +61,7 @@ impl Owner {
             args: invocation.args,
             env: invocation.env,
             directory: self.runtime.replica(id),
+            cgroup: self.keeper.cgroup(Attempt { id, attempt }),
         }));
         Ok(())
     }

@@ -133,7 +133,15 @@ impl Owner {
 
     fn happened(&mut self, happening: Happening) {
         match happening {
-            Happening::Said(Message::Spawned { attempt, pid }) => self.feed(attempt.id, Event::Spawned { attempt: attempt.attempt, pid }),
+            Happening::Said(Message::Spawned { attempt, pid, tree, without }) => {
+                if let Some(slot) = self.slots.get_mut(&attempt.id).filter(|slot| slot.replica.attempt == attempt.attempt) {
+                    slot.attempt.tree = Some(tree);
+                }
+                if let Some(why) = without {
+                    tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "it has no cgroup of its own: {why}");
+                }
+                self.feed(attempt.id, Event::Spawned { attempt: attempt.attempt, pid });
+            }
             Happening::Said(Message::SpawnFailed { attempt, error }) => {
                 self.feed(attempt.id, Event::SpawnFailed { attempt: attempt.attempt, error });
             }

@@ -425,6 +425,7 @@ impl Agent {
                     ready: false,
                     pid: Some(1),
                     port: Some(1),
+                    tree: None,
                     age_ms: 0,
                     restarts: 0,
                     failures: 0,

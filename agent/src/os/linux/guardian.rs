@@ -15,11 +15,13 @@ use cluster::supervise::Exit;
 use rustix::event::{Timespec, epoll};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
+use super::cgroup::{Tree, remove_agents};
 use super::output::Output;
 use super::process::{Reaped, end_children, kill_below, kill_child, reap_one, stat};
 use super::spawn::start_replica;
 use super::strays::{Strays, Suspect};
 use super::system::prepare;
+use crate::guardian::CGROUP_VARIABLE;
 use crate::guardian::protocol::{Attempt, Command, LINE_BYTES_MAX, Message, Spawn, encode};
 
 /// What the numbers of events mean: these two, and from `PIPES` on two for each replica.
@@ -45,9 +47,7 @@ pub fn guardian_main() -> ExitCode {
         }
     };
     let result = guardian.run();
-    while !end_children() {
-        sleep(Duration::from_millis(1));
-    }
+    guardian.end_all(result.is_ok());
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -85,6 +85,8 @@ struct Live {
     started: u64,
     first: First,
     killing: bool,
+    /// Its cgroup, if it has one.
+    tree: Option<Tree>,
 }
 
 /// The first process of an attempt.
@@ -128,7 +130,7 @@ impl Guardian {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(64);
         loop {
-            let wait = self.is_killing().then(|| millis(self.look_again_ms));
+            let wait = self.is_waiting().then(|| millis(self.look_again_ms));
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
                 Ok(0) => self.look_again_ms = (self.look_again_ms * 2).min(LOOK_AGAIN_MS_MAX),
@@ -158,8 +160,24 @@ impl Guardian {
         }
     }
 
-    fn is_killing(&self) -> bool {
-        self.replicas.values().filter_map(|entry| entry.live.as_ref()).any(|live| live.killing)
+    /// Something is to be looked at again although nothing is heard of it: what is being killed, and a cgroup, which may be empty a
+    /// moment after its last process was reaped.
+    fn is_waiting(&self) -> bool {
+        let is_waited_for = |live: &Live| live.killing || (live.tree.is_some() && live.first == First::Ended);
+        self.replicas.values().filter_map(|entry| entry.live.as_ref()).any(is_waited_for)
+    }
+
+    /// Ends every process of every attempt. When the agent is gone its cgroup goes too.
+    fn end_all(&self, agent_is_gone: bool) {
+        let trees: Vec<&Tree> = self.replicas.values().filter_map(|entry| entry.live.as_ref()?.tree.as_ref()).collect();
+        trees.iter().for_each(|tree| tree.kill());
+        while !end_children() {
+            sleep(Duration::from_millis(1));
+        }
+        let agents = std::env::var(CGROUP_VARIABLE).ok().and_then(|text| serde_json::from_str(&text).ok());
+        if let Some(cgroup) = agents.filter(|_| agent_is_gone) {
+            remove_agents(cgroup);
+        }
     }
 
     /// Reads what the agent says and does it. False when the agent is gone.
@@ -187,7 +205,15 @@ impl Guardian {
     fn obey(&mut self, command: Command) -> io::Result<()> {
         match command {
             Command::Spawn(spawn) => match self.spawn(&spawn) {
-                Ok(pid) => self.say(&Message::Spawned { attempt: spawn.attempt, pid: pid.as_raw_nonzero().get().unsigned_abs() }),
+                Ok((pid, without)) => {
+                    let pid = pid.as_raw_nonzero().get().unsigned_abs();
+                    let tree = if spawn.cgroup.is_some() && without.is_none() {
+                        cluster::tree::Tree::Cgroup
+                    } else {
+                        cluster::tree::Tree::Session
+                    };
+                    self.say(&Message::Spawned { attempt: spawn.attempt, pid, tree, without })
+                }
                 Err(e) => self.say(&Message::SpawnFailed { attempt: spawn.attempt, error: spawn_sentence(&spawn, &e) }),
             },
             Command::Terminate(attempt) => {
@@ -217,7 +243,8 @@ impl Guardian {
         self.replicas.get_mut(&of.id).and_then(|entry| entry.live.as_mut()).filter(|live| live.attempt == of.attempt)
     }
 
-    fn spawn(&mut self, spawn: &Spawn) -> io::Result<Pid> {
+    /// The first process, and why it is not in the cgroup that was asked for.
+    fn spawn(&mut self, spawn: &Spawn) -> io::Result<(Pid, Option<String>)> {
         let id = spawn.attempt.id;
         if !self.replicas.contains_key(&id) {
             let output = Output::open(&spawn.directory)
@@ -236,12 +263,30 @@ impl Guardian {
         }
         entry.output.begin();
         let (stdout, stderr) = entry.output.writers()?;
-        let pid = start_replica(spawn, stdout, stderr)?;
+        let made = spawn.cgroup.clone().map(|cgroup| {
+            let directory = cgroup.directory.display().to_string();
+            let made = Tree::make(cgroup).and_then(|tree| Ok((tree.door()?, tree)));
+            made.map_err(|e| format!("cannot make {directory}: {e}"))
+        });
+        let (tree, without, pid) = match made {
+            Some(Ok((door, tree))) => match start_replica(spawn, Some(door), stdout, stderr) {
+                Ok(pid) => (Some(tree), None, pid),
+                Err(e) => {
+                    // Either it was not let in, or it cannot be started anywhere.
+                    let _ = tree.remove();
+                    let (stdout, stderr) = entry.output.writers()?;
+                    let pid = start_replica(spawn, None, stdout, stderr)?;
+                    (None, Some(format!("it could not be started in {}: {e}", tree.cgroup().directory.display())), pid)
+                }
+            },
+            Some(Err(why)) => (None, Some(why), start_replica(spawn, None, stdout, stderr)?),
+            None => (None, None, start_replica(spawn, None, stdout, stderr)?),
+        };
         // A child that was not reaped has a stat, even if it ended already.
         let started = stat(pid).map_or(0, |stat| stat.started);
         let session = pid.as_raw_nonzero().get();
-        entry.live = Some(Live { attempt: spawn.attempt.attempt, session, started, first: First::Runs(pid), killing: false });
-        Ok(pid)
+        entry.live = Some(Live { attempt: spawn.attempt.attempt, session, started, first: First::Runs(pid), killing: false, tree });
+        Ok((pid, without))
     }
 
     fn kill(&mut self, of: Attempt) -> io::Result<()> {
@@ -250,6 +295,7 @@ impl Guardian {
             return self.say(&Message::TreeGone { attempt: of });
         };
         live.killing = true;
+        live.tree.iter().for_each(Tree::kill);
         if let First::Runs(pid) = live.first {
             // First those below: once their parent is dead it is harder to tell whose they are.
             kill_below(pid);
@@ -285,7 +331,8 @@ impl Guardian {
             if let First::Runs(pid) = live.first {
                 first.insert(pid.as_raw_nonzero().get());
             }
-            suspects.push(Suspect { id: *id, session: live.session, started: live.started, just_ended: live.first == First::JustEnded });
+            let just_ended = live.first == First::JustEnded;
+            suspects.push(Suspect { id: *id, session: live.session, started: live.started, tree: live.tree.as_ref(), just_ended });
         }
         self.strays.look(&first, &suspects)?;
         let mut gone = Vec::new();
@@ -293,13 +340,18 @@ impl Guardian {
             let Some(live) = &mut entry.live else { continue };
             if !matches!(live.first, First::Runs(_)) {
                 live.first = First::Ended;
-                if self.strays.of(*id).next().is_none() {
+                if self.strays.of(*id).next().is_none() && live.tree.as_ref().is_none_or(Tree::is_empty) {
+                    if let Some(tree) = &live.tree {
+                        // What cannot be removed now is removed with the agent's own.
+                        let _ = tree.remove();
+                    }
                     gone.push(Attempt { id: *id, attempt: live.attempt });
                     entry.live = None;
                     continue;
                 }
             }
             if live.killing {
+                live.tree.iter().for_each(Tree::kill);
                 for pid in self.strays.of(*id) {
                     kill_below(pid);
                     kill_child(pid);

@@ -1,5 +1,6 @@
 //! Linux.
 
+mod cgroup;
 mod guardian;
 mod leftovers;
 mod output;
@@ -10,6 +11,7 @@ mod spawn;
 mod strays;
 mod system;
 
+pub(crate) use cgroup::{Trees, make_trees};
 pub use guardian::guardian_main;
 pub(crate) use leftovers::end_leftovers;
 pub(crate) use peer::peer_may_command;

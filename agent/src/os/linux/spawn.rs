@@ -15,7 +15,7 @@ use rustix::process::{
     setsid,
 };
 
-use crate::guardian::{GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
+use crate::guardian::{CGROUP_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
 
 /// Open files of a replica, unless its spec asks for more.
 const REPLICA_FILES: u64 = 1_024;
@@ -47,12 +47,16 @@ impl GuardianProcess {
     }
 }
 
-/// Starts this very program as a guardian.
-pub(crate) fn start_guardian(mark: &str) -> io::Result<(GuardianProcess, GuardianSocket)> {
+/// Starts this very program as a guardian, which removes the agent's cgroup if the agent does not live to do it.
+pub(crate) fn start_guardian(mark: &str, cgroup: Option<&protocol::Cgroup>) -> io::Result<(GuardianProcess, GuardianSocket)> {
     let (ours, theirs) = UnixStream::pair()?;
     let (program, name) = own_program();
     let mut command = Command::new(program);
     command.arg0(name).arg(GUARDIAN_ARG).env(GUARDIAN_VARIABLE, mark).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+    match cgroup {
+        Some(cgroup) => command.env(CGROUP_VARIABLE, serde_json::to_string(cgroup)?),
+        None => command.env_remove(CGROUP_VARIABLE),
+    };
     // SAFETY: `detach` makes system calls only, each of them async-signal-safe.
     unsafe { command.pre_exec(detach) };
     let child = command.spawn()?;
@@ -75,18 +79,22 @@ fn own_program() -> (PathBuf, OsString) {
     (program, name)
 }
 
-/// Starts the process of an attempt, as a child of this one, which must have one thread.
-pub fn start_replica(spawn: &protocol::Spawn, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
+/// Starts the process of an attempt, as a child of this one, which must have one thread. It goes through the door of its cgroup before
+/// it runs anything that is not of this program, so nothing that it starts is outside.
+pub fn start_replica(spawn: &protocol::Spawn, door: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
     let guardian = getpid();
     let mut command = Command::new(&spawn.program);
     command.args(&spawn.args).env_clear().envs(&spawn.env).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     // SAFETY: `become_replica` makes system calls only, each of them async-signal-safe.
-    unsafe { command.pre_exec(move || become_replica(guardian)) };
+    unsafe { command.pre_exec(move || become_replica(guardian, door.as_ref())) };
     // The handle is let go: all children are reaped in one place.
     to_pid(command.spawn()?.id())
 }
 
-fn become_replica(guardian: Pid) -> io::Result<()> {
+fn become_replica(guardian: Pid, door: Option<&OwnedFd>) -> io::Result<()> {
+    if let Some(door) = door {
+        rustix::io::write(door, b"0")?;
+    }
     detach()?;
     setrlimit(Resource::Nofile, Rlimit { current: Some(REPLICA_FILES), maximum: Some(REPLICA_FILES) })?;
     set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -1,0 +1,135 @@
+//! What an agent writes down about its cgroup, so that the next one on its runtime directory knows it again.
+//!
+//! A name proves nothing: whoever may write the hierarchy may make another cgroup of that name. The number of the directory does, within
+//! one boot, since kernfs gives none twice.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Tree;
+use crate::guardian::protocol::Cgroup;
+
+/// Its name in the runtime directory.
+const FILE: &str = "cgroup";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    boot: String,
+    inode: u64,
+    cgroup: Cgroup,
+}
+
+/// Writes down that this cgroup was made by the agent of this runtime directory.
+pub fn write(runtime: &Path, cgroup: &Cgroup) -> io::Result<()> {
+    let record = Record { boot: boot()?, inode: fs::metadata(&cgroup.directory)?.ino(), cgroup: cgroup.clone() };
+    let fresh = runtime.join(format!("{FILE}.new"));
+    fs::write(&fresh, serde_json::to_vec(&record)?)?;
+    fs::rename(fresh, runtime.join(FILE))
+}
+
+/// Removes the record.
+pub fn remove(runtime: &Path) {
+    for name in [FILE.to_owned(), format!("{FILE}.new")] {
+        if let Err(e) = fs::remove_file(runtime.join(name))
+            && e.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!("cannot remove the record of a cgroup in {}: {e}", runtime.display());
+        }
+    }
+}
+
+/// The cgroup that the last agent of this runtime directory made, if it is still there and is that one.
+pub fn left_in(runtime: &Path) -> Option<Tree> {
+    let path = runtime.join(FILE);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return None,
+        Err(e) => {
+            tracing::warn!("the record {} is ignored: {e}", path.display());
+            return None;
+        }
+    };
+    let record: Record = match serde_json::from_slice(&text) {
+        Ok(record) => record,
+        Err(e) => {
+            tracing::warn!("the record {} is ignored: it is damaged ({e})", path.display());
+            return None;
+        }
+    };
+    if boot().ok() != Some(record.boot) {
+        tracing::warn!("the record {} is ignored: it stems from before this host was started", path.display());
+        return None;
+    }
+    let there = record.cgroup.directory.clone();
+    match fs::symlink_metadata(&there) {
+        Ok(meta) if meta.is_dir() && meta.ino() == record.inode && there.join("cgroup.procs").exists() => Some(Tree::there(record.cgroup)),
+        Ok(_) => {
+            tracing::warn!("{} is left alone: it has the name of an earlier agent's cgroup, but is another", there.display());
+            None
+        }
+        // Its agent or its guardian removed it.
+        Err(_) => None,
+    }
+}
+
+fn boot() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A directory that looks like a cgroup, and the one in which its record lies.
+    fn made(dir: &Path) -> Cgroup {
+        let directory = dir.join("cgroup-of-an-agent");
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("cgroup.procs"), "").unwrap();
+        Cgroup { directory, hierarchy: String::new(), path: "/ostler/x".to_owned() }
+    }
+
+    #[test]
+    fn a_cgroup_is_known_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = made(dir.path());
+        assert_eq!(left_in(dir.path()), None);
+        write(dir.path(), &cgroup).unwrap();
+        assert_eq!(left_in(dir.path()), Some(Tree::there(cgroup)));
+        remove(dir.path());
+        assert_eq!(left_in(dir.path()), None);
+    }
+
+    #[test]
+    fn another_of_the_same_name_is_not_taken_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = made(dir.path());
+        write(dir.path(), &cgroup).unwrap();
+        fs::rename(&cgroup.directory, dir.path().join("elsewhere")).unwrap();
+        assert_eq!(left_in(dir.path()), None);
+        made(dir.path());
+        assert_eq!(left_in(dir.path()), None);
+    }
+
+    #[test]
+    fn a_record_that_is_cut_short_or_of_another_boot_is_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = made(dir.path());
+        write(dir.path(), &cgroup).unwrap();
+        let path = dir.path().join(FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        for len in 0..text.len() {
+            fs::write(&path, &text[..len]).unwrap();
+            assert_eq!(left_in(dir.path()), None, "{}", &text[..len]);
+        }
+        fs::write(&path, text.replace(&boot().unwrap(), "00000000-0000-0000-0000-000000000000")).unwrap();
+        assert_eq!(left_in(dir.path()), None);
+        fs::write(&path, text).unwrap();
+        assert!(left_in(dir.path()).is_some());
+    }
+}
