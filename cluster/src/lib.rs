@@ -14,6 +14,7 @@ pub mod effects;
 pub mod event;
 pub mod fence;
 pub mod id;
+pub mod limits;
 pub mod liveness;
 pub mod member;
 pub mod node;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::app::AppName;
 use crate::id::{NodeId, ReplicaId};
+use crate::limits::Enforcement;
 use crate::node::NodeState;
 use crate::node_url::NodeUrl;
 use crate::now::Now;
@@ -79,6 +80,8 @@ pub struct ReplicaStatus {
     pub port: Option<u16>,
     /// What its processes are known by, while there is one.
     pub tree: Option<Tree>,
+    /// What came of each limit that its spec asks for, while there is one.
+    pub limits: Enforcement,
     /// How long its process has been running, in seconds.
     pub uptime_seconds: f64,
     /// How often its process was started again in place.
@@ -155,6 +158,7 @@ impl ClusterState {
                     pid: report.pid,
                     port: report.port,
                     tree: report.tree,
+                    limits: report.limits.clone(),
                     uptime_seconds: if has_process { seconds(seen.age_ms(now)) } else { 0.0 },
                     restarts: report.restarts,
                 });
@@ -176,6 +180,7 @@ impl ClusterState {
                 pid: None,
                 port: None,
                 tree: None,
+                limits: Enforcement::new(),
                 uptime_seconds: 0.0,
                 restarts: 0,
             });

@@ -146,6 +146,8 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// It reached its memory limit: the kernel killed it, or another process of its replica, after which it ended with this code.
+    OutOfMemory(Option<i32>),
     /// Its guardian died, so nobody could see how it ended.
     Unknown,
 }
@@ -159,6 +161,11 @@ impl fmt::Display for Exit {
             Exit::Signal(11) => f.write_str("its process crashed (SIGSEGV)"),
             Exit::Signal(15) => f.write_str("its process was terminated (SIGTERM)"),
             Exit::Signal(signal) => write!(f, "its process was ended by signal {signal}"),
+            Exit::OutOfMemory(None) => f.write_str("its process was killed: the replica reached its memory limit (limits.memory_bytes)"),
+            Exit::OutOfMemory(Some(code)) => write!(
+                f,
+                "its process exited with code {code}, after a process of the replica was killed at its memory limit (limits.memory_bytes)"
+            ),
             Exit::Unknown => f.write_str("its process ended with its guardian"),
         }
     }

@@ -59,7 +59,7 @@ impl Hiding {
     fn cgroup(&self) -> PathBuf {
         let text = fs::read_to_string(self.cluster.agents[0].runtime_dir.join("cgroup")).unwrap();
         let record: Value = serde_json::from_str(&text).unwrap();
-        PathBuf::from(record["cgroup"]["directory"].as_str().unwrap())
+        PathBuf::from(record["cgroups"][0]["cgroup"]["directory"].as_str().unwrap())
     }
 
     /// Agent and guardian at once, so that neither sees the other end.

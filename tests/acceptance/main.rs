@@ -20,6 +20,7 @@ mod foreign;
 mod gateway;
 mod goodbye;
 mod kills;
+mod limits;
 mod logs;
 mod lost_requests;
 mod membership;

@@ -82,7 +82,7 @@ struct Line {
 
 impl Line {
     fn start(mark: &str, trees: Option<&Trees>) -> io::Result<Self> {
-        let (process, socket) = os::start_guardian(mark, trees.map(Trees::cgroup))?;
+        let (process, socket) = os::start_guardian(mark, &trees.map(Trees::all).unwrap_or_default())?;
         let (reader, writer) = tokio::io::split(socket);
         let now = Instant::now();
         tracing::debug!(pid = process.pid(), "started the guardian");
@@ -122,6 +122,11 @@ impl Keeper {
     /// The cgroup that an attempt is to have.
     pub fn cgroup(&self, attempt: Attempt) -> Option<Cgroup> {
         self.trees.as_ref().map(|trees| trees.of(attempt))
+    }
+
+    /// The cgroups of version 1 that an attempt with limits is to have as well.
+    pub fn limiters(&self, attempt: Attempt) -> Vec<Cgroup> {
+        self.trees.iter().flat_map(|trees| trees.limiters(attempt)).collect()
     }
 
     /// Says something to the guardian. It is written by [`Keeper::next`].

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cluster::ReplicaId;
+use cluster::limits::{Enforcement, Limits};
 use cluster::supervise::Exit;
 use cluster::tree::Tree;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Start the process of an attempt.
-    Spawn(Spawn),
+    Spawn(Box<Spawn>),
     /// SIGTERM to the attempt's process group.
     Terminate(Attempt),
     /// SIGKILL to every process of the attempt.
@@ -49,6 +50,12 @@ pub struct Spawn {
     pub directory: PathBuf,
     /// The cgroup to make for it, where the agent has one.
     pub cgroup: Option<Cgroup>,
+    /// Those of version 1 hierarchies that are to be made for its limits.
+    pub limiters: Vec<Cgroup>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Do not start it if one of them cannot be enforced.
+    pub strict_limits: bool,
 }
 
 /// A cgroup: the directory, and how `/proc/PID/cgroup` names it.
@@ -86,6 +93,8 @@ pub enum Message {
         tree: Tree,
         /// Why not by the cgroup that was asked for.
         without: Option<String>,
+        /// What came of its limits.
+        limits: Enforcement,
     },
     /// The attempt's process could not be started.
     SpawnFailed {
@@ -137,14 +146,17 @@ mod tests {
         let env = BTreeMap::from([("A".to_owned(), "a line\nand another".to_owned())]);
         let cgroup = Cgroup { directory: "/sys/fs/cgroup/x".into(), hierarchy: "name=systemd".into(), path: "/x".into() };
         let commands = [
-            Command::Spawn(Spawn {
+            Command::Spawn(Box::new(Spawn {
                 attempt,
                 program: "/bin/x".into(),
                 args: vec!["é".into()],
                 env,
                 directory: "/run/x".into(),
-                cgroup: Some(cgroup),
-            }),
+                cgroup: Some(cgroup.clone()),
+                limiters: vec![cgroup],
+                limits: Limits { nice: Some(3), ..Limits::default() },
+                strict_limits: true,
+            })),
             Command::Terminate(attempt),
             Command::Kill(attempt),
             Command::Forget { id: attempt.id },
@@ -156,11 +168,18 @@ mod tests {
             assert_eq!(serde_json::from_slice::<Command>(&line).unwrap(), command);
         }
         let messages = [
-            Message::Spawned { attempt, pid: 7, tree: Tree::Cgroup, without: None },
-            Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()) },
+            Message::Spawned {
+                attempt,
+                pid: 7,
+                tree: Tree::Cgroup,
+                without: None,
+                limits: Enforcement::from([("nice".into(), "enforced".into())]),
+            },
+            Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()), limits: Enforcement::new() },
             Message::SpawnFailed { attempt, error: "no".into() },
             Message::Exited { attempt, exit: Exit::Signal(9), last_line: Some("bye".into()) },
             Message::Exited { attempt, exit: Exit::Code(-1), last_line: None },
+            Message::Exited { attempt, exit: Exit::OutOfMemory(None), last_line: None },
             Message::TreeGone { attempt },
             Message::Pong,
         ];

@@ -50,7 +50,7 @@ pub(crate) use imp::private_directory;
 pub(crate) use imp::reap;
 /// Where this user's agents keep their runtime directories, and whether others can write beside it.
 pub(crate) use imp::runtime_base;
-/// Starts a guardian that knows itself by this mark, and the agent's cgroup.
+/// Starts a guardian that knows itself by this mark, and the agent's cgroups.
 pub(crate) use imp::start_guardian;
 
 /// Why this process cannot be an agent.

@@ -51,7 +51,7 @@ impl GuardianProcess {
     }
 }
 
-pub(crate) fn start_guardian(_mark: &str, _cgroup: Option<&Cgroup>) -> io::Result<(GuardianProcess, GuardianSocket)> {
+pub(crate) fn start_guardian(_mark: &str, _cgroups: &[Cgroup]) -> io::Result<(GuardianProcess, GuardianSocket)> {
     Err(not_yet())
 }
 
@@ -60,7 +60,11 @@ pub(crate) fn start_guardian(_mark: &str, _cgroup: Option<&Cgroup>) -> io::Resul
 pub(crate) struct Trees(Infallible);
 
 impl Trees {
-    pub fn cgroup(&self) -> &Cgroup {
+    pub fn all(&self) -> Vec<Cgroup> {
+        match self.0 {}
+    }
+
+    pub fn limiters(&self, _attempt: Attempt) -> Vec<Cgroup> {
         match self.0 {}
     }
 

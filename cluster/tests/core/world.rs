@@ -426,6 +426,7 @@ impl Agent {
                     pid: Some(1),
                     port: Some(1),
                     tree: None,
+                    limits: Default::default(),
                     age_ms: 0,
                     restarts: 0,
                     failures: 0,

@@ -1,5 +1,7 @@
 //! What the API shows. Names are a contract: a field may gain neighbours and never changes.
 
+use std::collections::BTreeMap;
+
 use cluster::node::NodeState;
 use cluster::status;
 use cluster::wire::ObservedPhase;
@@ -108,6 +110,8 @@ pub struct Replica {
     pub port: Option<u16>,
     /// What its processes are known by, while there is one.
     pub tree: Option<Tree>,
+    /// What came of each limit that its app asks for, by name: `enforced`, or `not enforced: ` and why.
+    pub limits: BTreeMap<String, String>,
     /// How long its process has been running.
     #[schema(example = 12.4)]
     pub uptime_seconds: f64,
@@ -235,6 +239,7 @@ impl From<status::ReplicaStatus> for Replica {
             pid: replica.pid,
             port: replica.port,
             tree: replica.tree.map(Into::into),
+            limits: replica.limits,
             uptime_seconds: replica.uptime_seconds,
             restarts: replica.restarts,
         }

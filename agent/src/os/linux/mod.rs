@@ -4,10 +4,12 @@ mod cgroup;
 mod guardian;
 mod leftovers;
 mod output;
+mod own_limits;
 mod peer;
 mod process;
 mod signals;
 mod spawn;
+mod start;
 mod strays;
 mod system;
 

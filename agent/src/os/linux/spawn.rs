@@ -10,15 +10,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, setrlimit,
-    setsid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, setsid};
 
-use crate::guardian::{CGROUP_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
-
-/// Open files of a replica, unless its spec asks for more.
-const REPLICA_FILES: u64 = 1_024;
+use super::own_limits::OwnLimits;
+use crate::guardian::{CGROUPS_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
 
 /// The kernel's signals are 1 to 64, a set of them 8 bytes (signal(7); not so on MIPS, where this does nothing).
 const LAST_SIGNAL: libc::c_int = 64;
@@ -47,16 +42,13 @@ impl GuardianProcess {
     }
 }
 
-/// Starts this very program as a guardian, which removes the agent's cgroup if the agent does not live to do it.
-pub(crate) fn start_guardian(mark: &str, cgroup: Option<&protocol::Cgroup>) -> io::Result<(GuardianProcess, GuardianSocket)> {
+/// Starts this very program as a guardian, which removes the agent's cgroups if the agent does not live to do it.
+pub(crate) fn start_guardian(mark: &str, cgroups: &[protocol::Cgroup]) -> io::Result<(GuardianProcess, GuardianSocket)> {
     let (ours, theirs) = UnixStream::pair()?;
     let (program, name) = own_program();
     let mut command = Command::new(program);
     command.arg0(name).arg(GUARDIAN_ARG).env(GUARDIAN_VARIABLE, mark).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
-    match cgroup {
-        Some(cgroup) => command.env(CGROUP_VARIABLE, serde_json::to_string(cgroup)?),
-        None => command.env_remove(CGROUP_VARIABLE),
-    };
+    command.env(CGROUPS_VARIABLE, serde_json::to_string(cgroups)?);
     // SAFETY: `detach` makes system calls only, each of them async-signal-safe.
     unsafe { command.pre_exec(detach) };
     let child = command.spawn()?;
@@ -79,24 +71,24 @@ fn own_program() -> (PathBuf, OsString) {
     (program, name)
 }
 
-/// Starts the process of an attempt, as a child of this one, which must have one thread. It goes through the door of its cgroup before
+/// Starts the process of an attempt, as a child of this one, which must have one thread. It goes through the doors of its cgroups before
 /// it runs anything that is not of this program, so nothing that it starts is outside.
-pub fn start_replica(spawn: &protocol::Spawn, door: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
+pub fn start_replica(spawn: &protocol::Spawn, own: OwnLimits, doors: Vec<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
     let guardian = getpid();
     let mut command = Command::new(&spawn.program);
     command.args(&spawn.args).env_clear().envs(&spawn.env).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     // SAFETY: `become_replica` makes system calls only, each of them async-signal-safe.
-    unsafe { command.pre_exec(move || become_replica(guardian, door.as_ref())) };
+    unsafe { command.pre_exec(move || become_replica(guardian, own, &doors)) };
     // The handle is let go: all children are reaped in one place.
     to_pid(command.spawn()?.id())
 }
 
-fn become_replica(guardian: Pid, door: Option<&OwnedFd>) -> io::Result<()> {
-    if let Some(door) = door {
+fn become_replica(guardian: Pid, own: OwnLimits, doors: &[OwnedFd]) -> io::Result<()> {
+    for door in doors {
         rustix::io::write(door, b"0")?;
     }
     detach()?;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(REPLICA_FILES), maximum: Some(REPLICA_FILES) })?;
+    own.set()?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid() != Some(guardian) {
         // The guardian died before the signal was set, so that it would never come.

@@ -1,4 +1,4 @@
-//! What an agent writes down about its cgroup, so that the next one on its runtime directory knows it again.
+//! What an agent writes down about its cgroups, so that the next one on its runtime directory knows them again.
 //!
 //! A name proves nothing: whoever may write the hierarchy may make another cgroup of that name. The number of the directory does, within
 //! one boot, since kernfs gives none twice.
@@ -19,13 +19,19 @@ const FILE: &str = "cgroup";
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     boot: String,
+    cgroups: Vec<Recorded>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Recorded {
     inode: u64,
     cgroup: Cgroup,
 }
 
-/// Writes down that this cgroup was made by the agent of this runtime directory.
-pub fn write(runtime: &Path, cgroup: &Cgroup) -> io::Result<()> {
-    let record = Record { boot: boot()?, inode: fs::metadata(&cgroup.directory)?.ino(), cgroup: cgroup.clone() };
+/// Writes down that these cgroups were made by the agent of this runtime directory.
+pub fn write(runtime: &Path, cgroups: &[Cgroup]) -> io::Result<()> {
+    let recorded = |cgroup: &Cgroup| Ok(Recorded { inode: fs::metadata(&cgroup.directory)?.ino(), cgroup: cgroup.clone() });
+    let record = Record { boot: boot()?, cgroups: cgroups.iter().map(recorded).collect::<io::Result<_>>()? };
     let fresh = runtime.join(format!("{FILE}.new"));
     fs::write(&fresh, serde_json::to_vec(&record)?)?;
     fs::rename(fresh, runtime.join(FILE))
@@ -42,37 +48,38 @@ pub fn remove(runtime: &Path) {
     }
 }
 
-/// The cgroup that the last agent of this runtime directory made, if it is still there and is that one.
-pub fn left_in(runtime: &Path) -> Option<Tree> {
+/// The cgroups that the last agent of this runtime directory made, those that are still there and are the same.
+pub fn left_in(runtime: &Path) -> Vec<Tree> {
     let path = runtime.join(FILE);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => return None,
+    let record = match fs::read(&path).map(|text| serde_json::from_slice::<Record>(&text)) {
+        Ok(Ok(record)) => record,
+        Err(e) if e.kind() == ErrorKind::NotFound => return vec![],
         Err(e) => {
             tracing::warn!("the record {} is ignored: {e}", path.display());
-            return None;
+            return vec![];
         }
-    };
-    let record: Record = match serde_json::from_slice(&text) {
-        Ok(record) => record,
-        Err(e) => {
+        Ok(Err(e)) => {
             tracing::warn!("the record {} is ignored: it is damaged ({e})", path.display());
-            return None;
+            return vec![];
         }
     };
     if boot().ok() != Some(record.boot) {
         tracing::warn!("the record {} is ignored: it stems from before this host was started", path.display());
-        return None;
+        return vec![];
     }
-    let there = record.cgroup.directory.clone();
-    match fs::symlink_metadata(&there) {
-        Ok(meta) if meta.is_dir() && meta.ino() == record.inode && there.join("cgroup.procs").exists() => Some(Tree::there(record.cgroup)),
+    record.cgroups.into_iter().filter(is_the_same).map(|recorded| Tree::there(recorded.cgroup)).collect()
+}
+
+fn is_the_same(recorded: &Recorded) -> bool {
+    let there = &recorded.cgroup.directory;
+    match fs::symlink_metadata(there) {
+        Ok(meta) if meta.is_dir() && meta.ino() == recorded.inode && there.join("cgroup.procs").exists() => true,
         Ok(_) => {
             tracing::warn!("{} is left alone: it has the name of an earlier agent's cgroup, but is another", there.display());
-            None
+            false
         }
         // Its agent or its guardian removed it.
-        Err(_) => None,
+        Err(_) => false,
     }
 }
 
@@ -98,38 +105,38 @@ mod tests {
     fn a_cgroup_is_known_again() {
         let dir = tempfile::tempdir().unwrap();
         let cgroup = made(dir.path());
-        assert_eq!(left_in(dir.path()), None);
-        write(dir.path(), &cgroup).unwrap();
-        assert_eq!(left_in(dir.path()), Some(Tree::there(cgroup)));
+        assert_eq!(left_in(dir.path()), []);
+        write(dir.path(), std::slice::from_ref(&cgroup)).unwrap();
+        assert_eq!(left_in(dir.path()), [Tree::there(cgroup)]);
         remove(dir.path());
-        assert_eq!(left_in(dir.path()), None);
+        assert_eq!(left_in(dir.path()), []);
     }
 
     #[test]
     fn another_of_the_same_name_is_not_taken_for_it() {
         let dir = tempfile::tempdir().unwrap();
         let cgroup = made(dir.path());
-        write(dir.path(), &cgroup).unwrap();
+        write(dir.path(), std::slice::from_ref(&cgroup)).unwrap();
         fs::rename(&cgroup.directory, dir.path().join("elsewhere")).unwrap();
-        assert_eq!(left_in(dir.path()), None);
+        assert_eq!(left_in(dir.path()), []);
         made(dir.path());
-        assert_eq!(left_in(dir.path()), None);
+        assert_eq!(left_in(dir.path()), []);
     }
 
     #[test]
     fn a_record_that_is_cut_short_or_of_another_boot_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let cgroup = made(dir.path());
-        write(dir.path(), &cgroup).unwrap();
+        write(dir.path(), std::slice::from_ref(&cgroup)).unwrap();
         let path = dir.path().join(FILE);
         let text = fs::read_to_string(&path).unwrap();
         for len in 0..text.len() {
             fs::write(&path, &text[..len]).unwrap();
-            assert_eq!(left_in(dir.path()), None, "{}", &text[..len]);
+            assert_eq!(left_in(dir.path()), [], "{}", &text[..len]);
         }
         fs::write(&path, text.replace(&boot().unwrap(), "00000000-0000-0000-0000-000000000000")).unwrap();
-        assert_eq!(left_in(dir.path()), None);
+        assert_eq!(left_in(dir.path()), []);
         fs::write(&path, text).unwrap();
-        assert!(left_in(dir.path()).is_some());
+        assert_eq!(left_in(dir.path()).len(), 1);
     }
 }

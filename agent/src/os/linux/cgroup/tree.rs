@@ -119,7 +119,8 @@ impl Tree {
         self.cgroup.hierarchy.is_empty()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// One of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.cgroup.directory.join(name)
     }
 }
