@@ -12,6 +12,7 @@ pub mod balance;
 mod decide;
 pub mod effects;
 pub mod event;
+pub mod exit;
 pub mod fence;
 pub mod id;
 pub mod limits;
