@@ -76,13 +76,16 @@ fn write(tree: &Tree, file: &str, value: &str) -> io::Result<()> {
 
 /// Whether the kernel killed a process of an attempt, and the attempt had reached its own memory limit: a process may also be killed
 /// because the whole host, or a cgroup around, is out of memory (`memory.events`; in version 1 `memory.oom_control`, since Linux 4.13, and
-/// `memory.failcnt`).
+/// the most that was in use).
 pub fn has_killed(trees: &[&Tree]) -> bool {
-    let read = |file| with(file, trees).and_then(|tree| fs::read_to_string(tree.file(file)).ok()).unwrap_or_default();
+    let read = |file: &str| with(file, trees).and_then(|tree| fs::read_to_string(tree.file(file)).ok()).unwrap_or_default();
     let counts = |text: &str, name: &str| text.lines().filter_map(|line| line.strip_prefix(name)).any(|count| count.trim() != "0");
     let (events, control) = (read("memory.events"), read("memory.oom_control"));
     let by_events = counts(&events, "oom_kill ") && counts(&events, "oom ");
-    by_events || (counts(&control, "oom_kill ") && counts(&read("memory.failcnt"), ""))
+    // `memory.failcnt` is not counted by every kernel. The last charge before a kill may have been refused for its size.
+    let number = |file| read(file).trim().parse::<u64>().unwrap_or(0);
+    let has_reached = || number("memory.max_usage_in_bytes") >= number("memory.limit_in_bytes") / 8 * 7;
+    by_events || (counts(&control, "oom_kill ") && has_reached())
 }
 
 #[cfg(test)]
@@ -146,9 +149,10 @@ mod tests {
         assert!(!says("low 0\nmax 0\noom 0\noom_kill 1\noom_group_kill 0\n"));
         let old = cgroup(&dir.path().join("b"), &[]);
         fs::write(old.file("memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n").unwrap();
-        fs::write(old.file("memory.failcnt"), "0\n").unwrap();
+        fs::write(old.file("memory.limit_in_bytes"), "33554432\n").unwrap();
+        fs::write(old.file("memory.max_usage_in_bytes"), "1048576\n").unwrap();
         assert!(!has_killed(&[&old]) && !has_killed(&[]));
-        fs::write(old.file("memory.failcnt"), "17\n").unwrap();
+        fs::write(old.file("memory.max_usage_in_bytes"), "33550336\n").unwrap();
         assert!(has_killed(&[&old]));
     }
 }
