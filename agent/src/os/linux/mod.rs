@@ -1,6 +1,7 @@
 //! Linux.
 
 mod cgroup;
+mod clone_into;
 mod guardian;
 mod leftovers;
 mod output;

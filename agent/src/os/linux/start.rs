@@ -1,7 +1,6 @@
 //! One start of a replica's process: its cgroups, its limits, and what is done where they cannot be had.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use cluster::limits::{Enforcement, missing};
 use rustix::process::Pid;
@@ -9,7 +8,7 @@ use rustix::process::Pid;
 use super::cgroup::{Tree, limit};
 use super::output::Output;
 use super::own_limits::OwnLimits;
-use super::spawn::start_replica;
+use super::spawn::{Entrance, start_replica};
 use crate::guardian::protocol::Spawn;
 
 /// A process that was started.
@@ -49,8 +48,9 @@ impl Cgroups {
         self.tree.iter().chain(&self.limiters).collect()
     }
 
-    fn doors(&self) -> io::Result<Vec<OwnedFd>> {
-        self.all().into_iter().map(Tree::door).collect()
+    fn entrance(&self) -> io::Result<Entrance> {
+        let doors = self.all().into_iter().map(Tree::door).collect::<io::Result<_>>()?;
+        Ok(Entrance { into: self.tree.as_ref().and_then(Tree::into), doors })
     }
 
     /// Whether a process in them was killed because the replica reached its memory limit.
@@ -94,9 +94,9 @@ fn start_in(spawn: &Spawn, own: OwnLimits, mut said: Enforcement, cgroups: Cgrou
         cgroups.remove();
         return Err(NotStarted::Refused(io::Error::other(format!("{sentence}; it is not started without, for strict_limits is set"))));
     }
-    let started = cgroups.doors().and_then(|doors| {
+    let started = cgroups.entrance().and_then(|entrance| {
         let (stdout, stderr) = output.writers()?;
-        start_replica(spawn, own, doors, stdout, stderr)
+        start_replica(spawn, own, entrance, stdout, stderr)
     });
     match started {
         Ok(pid) => Ok(Started { pid, cgroups, without: None, limits: said }),

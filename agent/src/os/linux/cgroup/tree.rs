@@ -47,6 +47,11 @@ impl Tree {
         Ok(OpenOptions::new().write(true).open(self.file("cgroup.procs"))?.into())
     }
 
+    /// Its directory, for a process to be started in it: version 2 only.
+    pub fn into(&self) -> Option<OwnedFd> {
+        self.is_unified().then(|| fs::File::open(&self.cgroup.directory).ok().map(OwnedFd::from)).flatten()
+    }
+
     /// Whether a process is in it, or below it. One that ended and was not reaped is so still in version 2, and no longer in version 1.
     pub fn holds(&self, pid: Pid) -> bool {
         let text = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap_or_default();
