@@ -60,7 +60,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         .map_err(|source| Error::Io { what: "tell the address that it listens on", source })?;
     let facts = node::facts(config.name.as_deref(), address.port())?;
     let runtime = RuntimeDir::open(config.runtime_dir.as_deref(), address)?;
-    let keeper = match Keeper::start(runtime.mark()) {
+    let keeper = match Keeper::start(runtime.mark(), os::make_trees(runtime.path())) {
         Ok(keeper) => keeper,
         Err(e) => {
             runtime.remove();

@@ -91,6 +91,11 @@ impl RuntimeDir {
         &self.mark
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where one replica's pipes and output lie.
     pub fn replica(&self, id: ReplicaId) -> PathBuf {
         self.path.join("replicas").join(id.to_string())
@@ -133,7 +138,7 @@ impl RuntimeDir {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(leftovers(e)),
         }
-        let ended = os::end_leftovers(&self.mark, &ids).map_err(leftovers)?;
+        let ended = os::end_leftovers(&self.path, &self.mark, &ids).map_err(leftovers)?;
         if ended > 0 || !ids.is_empty() {
             tracing::warn!(replicas = ids.len(), processes = ended, "ended what an agent left behind that was killed");
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use cluster::app::{AppName, AppSpec};
+use cluster::limits::Enforcement;
 use cluster::supervise::{Replica, State};
+use cluster::tree::Tree;
 use cluster::wire::{AssignedReplica, ReplicaReport};
 use cluster::{Now, ReplicaId};
 use tokio::task::AbortHandle;
@@ -36,6 +38,10 @@ pub struct Attempt {
     pub _reservation: Option<Reservation>,
     /// Its first process, while that is there.
     pub pid: Option<u32>,
+    /// What its processes are known by, from then on.
+    pub tree: Option<Tree>,
+    /// What came of its limits, from then on.
+    pub limits: Enforcement,
     /// When that was started, in monotonic milliseconds.
     pub started_at_ms: u64,
     /// Waits for it to be ready.
@@ -75,6 +81,8 @@ impl Slot {
             ready: self.replica.is_ready(),
             pid,
             port: pid.and(self.attempt.port),
+            tree: pid.and(self.attempt.tree),
+            limits: if pid.is_some() { self.attempt.limits.clone() } else { Enforcement::new() },
             age_ms: if pid.is_some() { now.since_ms(self.attempt.started_at_ms) } else { 0 },
             restarts: self.replica.attempt.saturating_sub(1),
             failures: if is_steady { 0 } else { self.replica.failures },

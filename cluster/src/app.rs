@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Limits;
+
 /// The most replicas that may be asked of one app.
 pub const COUNT_MAX: u32 = 1_000_000;
 
@@ -85,6 +87,12 @@ pub struct AppSpec {
     /// How long the gateway keeps an idle connection to a replica, in milliseconds.
     #[serde(default = "keepalive_idle_ms_default")]
     pub keepalive_idle_ms: u64,
+    /// What a replica may use of its host.
+    #[serde(default)]
+    pub limits: Limits,
+    /// A replica of which a limit cannot be enforced is not started.
+    #[serde(default)]
+    pub strict_limits: bool,
 }
 
 fn drain_ms_default() -> u64 {
@@ -108,6 +116,8 @@ impl AppSpec {
             grace_ms: grace_ms_default(),
             restart: RestartPolicy::default(),
             keepalive_idle_ms: keepalive_idle_ms_default(),
+            limits: Limits::default(),
+            strict_limits: false,
         }
     }
 }

@@ -12,8 +12,10 @@ pub mod balance;
 mod decide;
 pub mod effects;
 pub mod event;
+pub mod exit;
 pub mod fence;
 pub mod id;
+pub mod limits;
 pub mod liveness;
 pub mod member;
 pub mod node;
@@ -32,6 +34,7 @@ pub mod state;
 pub mod status;
 pub mod supervise;
 pub mod traffic;
+pub mod tree;
 pub mod wire;
 
 pub use app::{App, AppName, AppSpec};

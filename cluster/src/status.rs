@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::app::AppName;
 use crate::id::{NodeId, ReplicaId};
+use crate::limits::Enforcement;
 use crate::node::NodeState;
 use crate::node_url::NodeUrl;
 use crate::now::Now;
 use crate::state::ClusterState;
+use crate::tree::Tree;
 use crate::wire::{AssignedPhase, ObservedPhase};
 
 /// The whole cluster.
@@ -76,6 +78,10 @@ pub struct ReplicaStatus {
     pub pid: Option<u32>,
     /// Its port.
     pub port: Option<u16>,
+    /// What its processes are known by, while there is one.
+    pub tree: Option<Tree>,
+    /// What came of each limit that its spec asks for, while there is one.
+    pub limits: Enforcement,
     /// How long its process has been running, in seconds.
     pub uptime_seconds: f64,
     /// How often its process was started again in place.
@@ -151,6 +157,8 @@ impl ClusterState {
                     ready: report.ready && state == ObservedPhase::Running,
                     pid: report.pid,
                     port: report.port,
+                    tree: report.tree,
+                    limits: report.limits.clone(),
                     uptime_seconds: if has_process { seconds(seen.age_ms(now)) } else { 0.0 },
                     restarts: report.restarts,
                 });
@@ -171,6 +179,8 @@ impl ClusterState {
                 ready: false,
                 pid: None,
                 port: None,
+                tree: None,
+                limits: Enforcement::new(),
                 uptime_seconds: 0.0,
                 restarts: 0,
             });

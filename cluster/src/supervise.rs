@@ -3,11 +3,8 @@
 //! Absent from here: processes, ports, files. The agent carries the effects out and reports what came of them; what it reports
 //! about an attempt that is over is ignored. The table is in docs/states.md.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 use crate::app::{AppSpec, RestartPolicy};
+pub use crate::exit::Exit;
 use crate::now::Now;
 use crate::wire::{AssignedPhase, ObservedPhase};
 
@@ -136,32 +133,6 @@ pub enum Event {
     },
     /// Time passed: see [`Replica::deadline_ms`].
     Tick,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Exit {
-    /// It returned this code.
-    Code(i32),
-    /// This signal ended it.
-    Signal(i32),
-    /// Its guardian died, so nobody could see how it ended.
-    Unknown,
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Exit::Code(code) => write!(f, "its process exited with code {code}"),
-            Exit::Signal(9) => f.write_str("its process was killed (SIGKILL)"),
-            Exit::Signal(6) => f.write_str("its process aborted (SIGABRT)"),
-            Exit::Signal(11) => f.write_str("its process crashed (SIGSEGV)"),
-            Exit::Signal(15) => f.write_str("its process was terminated (SIGTERM)"),
-            Exit::Signal(signal) => write!(f, "its process was ended by signal {signal}"),
-            Exit::Unknown => f.write_str("its process ended with its guardian"),
-        }
-    }
 }
 
 /// What the agent is to do.

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{AppName, AppSpec};
 use crate::id::{ClusterId, InstanceId, ReplicaId};
+use crate::limits::Enforcement;
+use crate::tree::Tree;
 
 /// The most bytes of one assignment.
 pub const ASSIGNMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -199,6 +201,12 @@ pub struct ReplicaReport {
     /// Its port on the loopback address of its host, while there is a process.
     #[serde(default)]
     pub port: Option<u16>,
+    /// What its processes are known by, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+    /// What came of each limit that its spec asks for, while there is a process.
+    #[serde(default, skip_serializing_if = "Enforcement::is_empty")]
+    pub limits: Enforcement,
     /// How long its process has been running, in milliseconds: an age, so that no two clocks need agree.
     #[serde(default)]
     pub age_ms: u64,

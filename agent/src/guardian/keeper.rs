@@ -13,8 +13,8 @@ use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::codec::{FramedRead, LinesCodec};
 
-use super::protocol::{Command, LINE_BYTES_MAX, Message, encode};
-use crate::os::{self, GuardianProcess, GuardianSocket};
+use super::protocol::{Attempt, Cgroup, Command, LINE_BYTES_MAX, Message, encode};
+use crate::os::{self, GuardianProcess, GuardianSocket, Trees};
 
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// A guardian that has not answered for so long hangs.
@@ -42,6 +42,8 @@ pub enum Happening {
 #[derive(Debug)]
 pub struct Keeper {
     mark: String,
+    /// The agent's cgroup, where it has one.
+    trees: Option<Trees>,
     state: State,
     /// What it has not taken yet: at most three commands for each attempt of a replica, since nothing else is ever sent.
     outbox: VecDeque<u8>,
@@ -79,8 +81,8 @@ struct Line {
 }
 
 impl Line {
-    fn start(mark: &str) -> io::Result<Self> {
-        let (process, socket) = os::start_guardian(mark)?;
+    fn start(mark: &str, trees: Option<&Trees>) -> io::Result<Self> {
+        let (process, socket) = os::start_guardian(mark, &trees.map(Trees::all).unwrap_or_default())?;
         let (reader, writer) = tokio::io::split(socket);
         let now = Instant::now();
         tracing::debug!(pid = process.pid(), "started the guardian");
@@ -104,9 +106,9 @@ enum Turn {
 
 impl Keeper {
     /// Starts the first guardian.
-    pub fn start(mark: &str) -> io::Result<Self> {
-        let line = Line::start(mark)?;
-        Ok(Keeper { mark: mark.to_owned(), state: State::Up(line), outbox: VecDeque::new(), failures: 0, ended: 0 })
+    pub fn start(mark: &str, trees: Option<Trees>) -> io::Result<Self> {
+        let line = Line::start(mark, trees.as_ref()).inspect_err(|_| trees.iter().for_each(Trees::remove))?;
+        Ok(Keeper { mark: mark.to_owned(), trees, state: State::Up(line), outbox: VecDeque::new(), failures: 0, ended: 0 })
     }
 
     /// The guardian's pid, while there is one.
@@ -115,6 +117,16 @@ impl Keeper {
             State::Up(line) => Some(line.process.pid()),
             _ => None,
         }
+    }
+
+    /// The cgroup that an attempt is to have.
+    pub fn cgroup(&self, attempt: Attempt) -> Option<Cgroup> {
+        self.trees.as_ref().map(|trees| trees.of(attempt))
+    }
+
+    /// The cgroups of version 1 that an attempt with limits is to have as well.
+    pub fn limiters(&self, attempt: Attempt) -> Vec<Cgroup> {
+        self.trees.iter().flat_map(|trees| trees.limiters(attempt)).collect()
     }
 
     /// Says something to the guardian. It is written by [`Keeper::next`].
@@ -140,7 +152,7 @@ impl Keeper {
                     Turn::Ended(why) => self.fell(&why),
                 },
                 State::Clearing { since, warned, look_again, lived } => {
-                    if os::end_children() {
+                    if end_trees(self.trees.as_ref()) {
                         let lived = *lived;
                         self.wait_for_next(lived);
                         // What was sent to the one that ended means nothing to the next.
@@ -157,7 +169,7 @@ impl Keeper {
                 }
                 State::Waiting { until } => {
                     sleep_until(*until).await;
-                    match Line::start(&self.mark) {
+                    match Line::start(&self.mark, self.trees.as_ref()) {
                         Ok(line) => self.state = State::Up(line),
                         Err(e) => {
                             tracing::error!("cannot start the guardian: {e}");
@@ -226,7 +238,7 @@ impl Keeper {
         }
         let cleared = async {
             let mut pause = LOOK_AGAIN_MIN;
-            while !os::end_children() {
+            while !end_trees(self.trees.as_ref()) {
                 sleep(pause).await;
                 pause = (pause * 2).min(LOOK_AGAIN_MAX);
             }
@@ -234,7 +246,15 @@ impl Keeper {
         if timeout(END_DEADLINE, cleared).await.is_err() {
             tracing::error!("processes of replicas do not end although they got SIGKILL");
         }
+        self.trees.iter().for_each(Trees::remove);
     }
+}
+
+/// Ends what a guardian that is gone left: what is in the cgroups of its replicas, and what has become a child of this process. True
+/// when nothing is left.
+fn end_trees(trees: Option<&Trees>) -> bool {
+    let is_over = trees.is_none_or(Trees::end);
+    os::end_children() && is_over
 }
 
 /// One turn with a guardian that is up. Reading comes first: a message that is there already is heard before silence is judged.

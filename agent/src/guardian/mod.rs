@@ -15,3 +15,6 @@ pub const GUARDIAN_ARG: &str = "__guardian";
 /// The variable in a guardian's environment that tells whose it is: the agent's runtime directory.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub const GUARDIAN_VARIABLE: &str = "OSTLER_GUARDIAN";
+/// The variable in a guardian's environment that tells its agent's cgroups, as JSON, where there are any.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+pub const CGROUPS_VARIABLE: &str = "OSTLER_GUARDIAN_CGROUPS";

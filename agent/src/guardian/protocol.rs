@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cluster::ReplicaId;
+use cluster::limits::{Enforcement, Limits};
 use cluster::supervise::Exit;
+use cluster::tree::Tree;
 use serde::{Deserialize, Serialize};
 
 /// The longest line: a command with its whole environment, which [`crate::program`] bounds; JSON may write a byte as six.
@@ -18,7 +20,7 @@ pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Start the process of an attempt.
-    Spawn(Spawn),
+    Spawn(Box<Spawn>),
     /// SIGTERM to the attempt's process group.
     Terminate(Attempt),
     /// SIGKILL to every process of the attempt.
@@ -46,6 +48,25 @@ pub struct Spawn {
     pub env: BTreeMap<String, String>,
     /// Where its pipes and its output lie.
     pub directory: PathBuf,
+    /// The cgroup to make for it, where the agent has one.
+    pub cgroup: Option<Cgroup>,
+    /// Those of version 1 hierarchies that are to be made for its limits.
+    pub limiters: Vec<Cgroup>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Do not start it if one of them cannot be enforced.
+    pub strict_limits: bool,
+}
+
+/// A cgroup: the directory, and how `/proc/PID/cgroup` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// The hierarchy: empty for version 2, else controllers with commas between, or `name=...`.
+    pub hierarchy: String,
+    /// Its path in the hierarchy.
+    pub path: String,
 }
 
 /// Which attempt of which replica.
@@ -68,6 +89,12 @@ pub enum Message {
         attempt: Attempt,
         /// Its process.
         pid: u32,
+        /// What its processes are known by.
+        tree: Tree,
+        /// Why not by the cgroup that was asked for.
+        without: Option<String>,
+        /// What came of its limits.
+        limits: Enforcement,
     },
     /// The attempt's process could not be started.
     SpawnFailed {
@@ -117,8 +144,19 @@ mod tests {
     fn what_is_said_is_what_is_heard() {
         let attempt = Attempt { id: ReplicaId(5), attempt: 2 };
         let env = BTreeMap::from([("A".to_owned(), "a line\nand another".to_owned())]);
+        let cgroup = Cgroup { directory: "/sys/fs/cgroup/x".into(), hierarchy: "name=systemd".into(), path: "/x".into() };
         let commands = [
-            Command::Spawn(Spawn { attempt, program: "/bin/x".into(), args: vec!["é".into()], env, directory: "/run/x".into() }),
+            Command::Spawn(Box::new(Spawn {
+                attempt,
+                program: "/bin/x".into(),
+                args: vec!["é".into()],
+                env,
+                directory: "/run/x".into(),
+                cgroup: Some(cgroup.clone()),
+                limiters: vec![cgroup],
+                limits: Limits { nice: Some(3), ..Limits::default() },
+                strict_limits: true,
+            })),
             Command::Terminate(attempt),
             Command::Kill(attempt),
             Command::Forget { id: attempt.id },
@@ -130,10 +168,18 @@ mod tests {
             assert_eq!(serde_json::from_slice::<Command>(&line).unwrap(), command);
         }
         let messages = [
-            Message::Spawned { attempt, pid: 7 },
+            Message::Spawned {
+                attempt,
+                pid: 7,
+                tree: Tree::Cgroup,
+                without: None,
+                limits: Enforcement::from([("nice".into(), "enforced".into())]),
+            },
+            Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()), limits: Enforcement::new() },
             Message::SpawnFailed { attempt, error: "no".into() },
             Message::Exited { attempt, exit: Exit::Signal(9), last_line: Some("bye".into()) },
             Message::Exited { attempt, exit: Exit::Code(-1), last_line: None },
+            Message::Exited { attempt, exit: Exit::OutOfMemory(None), last_line: None },
             Message::TreeGone { attempt },
             Message::Pong,
         ];

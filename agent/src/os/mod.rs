@@ -22,6 +22,8 @@ pub(crate) use imp::GuardianProcess;
 pub(crate) use imp::GuardianSocket;
 /// What the agent is told from outside: goodbye, and that a child of it ended.
 pub(crate) use imp::Signals;
+/// An agent's cgroup, in which each attempt gets one.
+pub(crate) use imp::Trees;
 /// Ends what children of this process are left: true when there are none. Call again until it is.
 pub(crate) use imp::end_children;
 /// Ends what an agent that is gone left behind.
@@ -34,6 +36,8 @@ pub(crate) use imp::is_executable;
 pub(crate) use imp::is_same_file;
 /// Locks a directory for as long as the file lives; `None` when somebody else holds it.
 pub(crate) use imp::lock_directory;
+/// Makes a cgroup for an agent, where one can be written.
+pub(crate) use imp::make_trees;
 /// Memory of this host in bytes; 0 where it is not known.
 pub(crate) use imp::memory_bytes;
 /// Whether the process at the other end of a loopback connection belongs to root or to this user.
@@ -46,7 +50,7 @@ pub(crate) use imp::private_directory;
 pub(crate) use imp::reap;
 /// Where this user's agents keep their runtime directories, and whether others can write beside it.
 pub(crate) use imp::runtime_base;
-/// Starts a guardian that knows itself by this mark.
+/// Starts a guardian that knows itself by this mark, and the agent's cgroups.
 pub(crate) use imp::start_guardian;
 
 /// Why this process cannot be an agent.

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use cluster::ReplicaId;
 
 use super::{Error, Signal};
+use crate::guardian::protocol::{Attempt, Cgroup};
 
 const NAME: &str = if cfg!(windows) {
     "Windows"
@@ -50,8 +51,38 @@ impl GuardianProcess {
     }
 }
 
-pub(crate) fn start_guardian(_mark: &str) -> io::Result<(GuardianProcess, GuardianSocket)> {
+pub(crate) fn start_guardian(_mark: &str, _cgroups: &[Cgroup]) -> io::Result<(GuardianProcess, GuardianSocket)> {
     Err(not_yet())
+}
+
+/// There is none.
+#[derive(Clone, Debug)]
+pub(crate) struct Trees(Infallible);
+
+impl Trees {
+    pub fn all(&self) -> Vec<Cgroup> {
+        match self.0 {}
+    }
+
+    pub fn limiters(&self, _attempt: Attempt) -> Vec<Cgroup> {
+        match self.0 {}
+    }
+
+    pub fn of(&self, _attempt: Attempt) -> Cgroup {
+        match self.0 {}
+    }
+
+    pub fn end(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub fn remove(&self) {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn make_trees(_runtime: &Path) -> Option<Trees> {
+    None
 }
 
 /// There are none.
@@ -74,7 +105,7 @@ pub(crate) fn end_children() -> bool {
     true
 }
 
-pub(crate) fn end_leftovers(_mark: &str, _replicas: &BTreeSet<ReplicaId>) -> io::Result<usize> {
+pub(crate) fn end_leftovers(_runtime: &Path, _mark: &str, _replicas: &BTreeSet<ReplicaId>) -> io::Result<usize> {
     Err(not_yet())
 }
 

@@ -50,18 +50,24 @@ impl Owner {
 
     fn spawn(&mut self, id: ReplicaId, attempt: u32, reserve_port: bool) -> Result<(), String> {
         let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
+        slot.spec.limits.check().map_err(|e| e.to_string())?;
+        let limits = slot.spec.limits.clone();
         let reservation = Reservation::new().map_err(|e| format!("there is no free port: {e}"))?;
         let port = reservation.port();
         let identity = Identity { id, app: &slot.app, node: &self.facts.name, port };
         let invocation = program::invocation(&self.search, &slot.spec, identity).map_err(|e| e.to_string())?;
         slot.attempt = slot::Attempt { port: Some(port), _reservation: reserve_port.then_some(reservation), ..slot::Attempt::default() };
-        self.keeper.send(&Command::Spawn(Spawn {
+        self.keeper.send(&Command::Spawn(Box::new(Spawn {
             attempt: Attempt { id, attempt },
             program: invocation.program,
             args: invocation.args,
             env: invocation.env,
             directory: self.runtime.replica(id),
-        }));
+            cgroup: self.keeper.cgroup(Attempt { id, attempt }),
+            limiters: if limits.need_cgroup() { self.keeper.limiters(Attempt { id, attempt }) } else { vec![] },
+            limits,
+            strict_limits: slot.spec.strict_limits,
+        })));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cluster::ReplicaId;
 use cluster::fence::Held;
+use cluster::limits::missing;
 use cluster::supervise::Event;
 use cluster::wire::{NodeFacts, ReplicaReport, Snapshot};
 use tokio::sync::mpsc;
@@ -133,7 +134,19 @@ impl Owner {
 
     fn happened(&mut self, happening: Happening) {
         match happening {
-            Happening::Said(Message::Spawned { attempt, pid }) => self.feed(attempt.id, Event::Spawned { attempt: attempt.attempt, pid }),
+            Happening::Said(Message::Spawned { attempt, pid, tree, without, limits }) => {
+                if let Some(slot) = self.slots.get_mut(&attempt.id).filter(|slot| slot.replica.attempt == attempt.attempt) {
+                    slot.attempt.tree = Some(tree);
+                    if let Some(said) = missing(&limits) {
+                        tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "{said}");
+                    }
+                    slot.attempt.limits = limits;
+                }
+                if let Some(why) = without {
+                    tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "it has no cgroup of its own: {why}");
+                }
+                self.feed(attempt.id, Event::Spawned { attempt: attempt.attempt, pid });
+            }
             Happening::Said(Message::SpawnFailed { attempt, error }) => {
                 self.feed(attempt.id, Event::SpawnFailed { attempt: attempt.attempt, error });
             }

@@ -425,6 +425,8 @@ impl Agent {
                     ready: false,
                     pid: Some(1),
                     port: Some(1),
+                    tree: None,
+                    limits: Default::default(),
                     age_ms: 0,
                     restarts: 0,
                     failures: 0,

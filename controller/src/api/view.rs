@@ -1,5 +1,7 @@
 //! What the API shows. Names are a contract: a field may gain neighbours and never changes.
 
+use std::collections::BTreeMap;
+
 use cluster::node::NodeState;
 use cluster::status;
 use cluster::wire::ObservedPhase;
@@ -106,12 +108,26 @@ pub struct Replica {
     /// Its port on the loopback address of its host, while there is a process.
     #[schema(example = 43121)]
     pub port: Option<u16>,
+    /// What its processes are known by, while there is one.
+    pub tree: Option<Tree>,
+    /// What came of each limit that its app asks for, by name: `enforced`, or `not enforced: ` and why.
+    pub limits: BTreeMap<String, String>,
     /// How long its process has been running.
     #[schema(example = 12.4)]
     pub uptime_seconds: f64,
     /// How often its process was started again in place.
     #[schema(example = 0)]
     pub restarts: u32,
+}
+
+/// What holds the processes of a replica together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tree {
+    /// A cgroup of its own: all of them end at once, and none can hide.
+    Cgroup,
+    /// Descent, session and environment, as far as they show.
+    Session,
 }
 
 /// How a node is.
@@ -222,8 +238,19 @@ impl From<status::ReplicaStatus> for Replica {
             ready: replica.ready,
             pid: replica.pid,
             port: replica.port,
+            tree: replica.tree.map(Into::into),
+            limits: replica.limits,
             uptime_seconds: replica.uptime_seconds,
             restarts: replica.restarts,
+        }
+    }
+}
+
+impl From<cluster::tree::Tree> for Tree {
+    fn from(tree: cluster::tree::Tree) -> Self {
+        match tree {
+            cluster::tree::Tree::Cgroup => Tree::Cgroup,
+            cluster::tree::Tree::Session => Tree::Session,
         }
     }
 }

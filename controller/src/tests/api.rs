@@ -30,7 +30,9 @@ async fn the_seeds_calls_fill_the_cluster_map() {
         assert_eq!((&node["replicas"], &node["state"]), (&2.into(), &"ready".into()));
     }
     let replica = &status["replicas"][0];
-    for field in ["id", "app", "revision", "node", "state", "detail", "ready", "pid", "port", "uptime_seconds", "restarts"] {
+    for field in
+        ["id", "app", "revision", "node", "state", "detail", "ready", "pid", "port", "tree", "limits", "uptime_seconds", "restarts"]
+    {
         assert!(!replica[field].is_null(), "{field} is missing");
     }
     assert_eq!(replica["state"], "running");

@@ -43,6 +43,8 @@ pub struct Replica {
     pub ready: bool,
     pub pid: Option<u32>,
     pub port: Option<u16>,
+    pub tree: Option<String>,
+    pub limits: std::collections::BTreeMap<String, String>,
     pub uptime_seconds: f64,
     pub restarts: u64,
 }

@@ -15,12 +15,14 @@ use cluster::supervise::Exit;
 use rustix::event::{Timespec, epoll};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
+use super::cgroup::{Tree, remove_agents};
 use super::output::Output;
 use super::process::{Reaped, end_children, kill_below, kill_child, reap_one, stat};
-use super::spawn::start_replica;
+use super::start::{Cgroups, Started, start};
 use super::strays::{Strays, Suspect};
 use super::system::prepare;
-use crate::guardian::protocol::{Attempt, Command, LINE_BYTES_MAX, Message, Spawn, encode};
+use crate::guardian::CGROUPS_VARIABLE;
+use crate::guardian::protocol::{Attempt, Cgroup, Command, LINE_BYTES_MAX, Message, Spawn, encode};
 
 /// What the numbers of events mean: these two, and from `PIPES` on two for each replica.
 const AGENT: u64 = 0;
@@ -45,9 +47,7 @@ pub fn guardian_main() -> ExitCode {
         }
     };
     let result = guardian.run();
-    while !end_children() {
-        sleep(Duration::from_millis(1));
-    }
+    guardian.end_all(result.is_ok());
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -85,6 +85,8 @@ struct Live {
     started: u64,
     first: First,
     killing: bool,
+    /// Its cgroups, if it has any.
+    cgroups: Cgroups,
 }
 
 /// The first process of an attempt.
@@ -128,7 +130,7 @@ impl Guardian {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(64);
         loop {
-            let wait = self.is_killing().then(|| millis(self.look_again_ms));
+            let wait = self.is_waiting().then(|| millis(self.look_again_ms));
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
                 Ok(0) => self.look_again_ms = (self.look_again_ms * 2).min(LOOK_AGAIN_MS_MAX),
@@ -158,8 +160,25 @@ impl Guardian {
         }
     }
 
-    fn is_killing(&self) -> bool {
-        self.replicas.values().filter_map(|entry| entry.live.as_ref()).any(|live| live.killing)
+    /// Something is to be looked at again although nothing is heard of it: what is being killed, and a cgroup, which may be empty a
+    /// moment after its last process was reaped.
+    fn is_waiting(&self) -> bool {
+        let is_waited_for = |live: &Live| live.killing || (live.cgroups.tree.is_some() && live.first == First::Ended);
+        self.replicas.values().filter_map(|entry| entry.live.as_ref()).any(is_waited_for)
+    }
+
+    /// Ends every process of every attempt. When the agent is gone its cgroup goes too.
+    fn end_all(&self, agent_is_gone: bool) {
+        let trees: Vec<&Tree> = self.replicas.values().filter_map(|entry| entry.live.as_ref()?.cgroups.tree.as_ref()).collect();
+        trees.iter().for_each(|tree| tree.kill());
+        while !end_children() {
+            sleep(Duration::from_millis(1));
+        }
+        let agents = std::env::var(CGROUPS_VARIABLE).ok().and_then(|text| serde_json::from_str::<Vec<Cgroup>>(&text).ok());
+        // What something is in is left to the next agent on that runtime directory.
+        for cgroup in agents.filter(|_| agent_is_gone).iter().flatten() {
+            remove_agents(cgroup);
+        }
     }
 
     /// Reads what the agent says and does it. False when the agent is gone.
@@ -187,7 +206,7 @@ impl Guardian {
     fn obey(&mut self, command: Command) -> io::Result<()> {
         match command {
             Command::Spawn(spawn) => match self.spawn(&spawn) {
-                Ok(pid) => self.say(&Message::Spawned { attempt: spawn.attempt, pid: pid.as_raw_nonzero().get().unsigned_abs() }),
+                Ok(message) => self.say(&message),
                 Err(e) => self.say(&Message::SpawnFailed { attempt: spawn.attempt, error: spawn_sentence(&spawn, &e) }),
             },
             Command::Terminate(attempt) => {
@@ -217,7 +236,7 @@ impl Guardian {
         self.replicas.get_mut(&of.id).and_then(|entry| entry.live.as_mut()).filter(|live| live.attempt == of.attempt)
     }
 
-    fn spawn(&mut self, spawn: &Spawn) -> io::Result<Pid> {
+    fn spawn(&mut self, spawn: &Spawn) -> io::Result<Message> {
         let id = spawn.attempt.id;
         if !self.replicas.contains_key(&id) {
             let output = Output::open(&spawn.directory)
@@ -235,13 +254,13 @@ impl Guardian {
             return Err(io::Error::other("the attempt before it has processes left"));
         }
         entry.output.begin();
-        let (stdout, stderr) = entry.output.writers()?;
-        let pid = start_replica(spawn, stdout, stderr)?;
+        let Started { pid, cgroups, without, limits } = start(spawn, &entry.output)?;
+        let tree = if cgroups.tree.is_some() { cluster::tree::Tree::Cgroup } else { cluster::tree::Tree::Session };
         // A child that was not reaped has a stat, even if it ended already.
         let started = stat(pid).map_or(0, |stat| stat.started);
         let session = pid.as_raw_nonzero().get();
-        entry.live = Some(Live { attempt: spawn.attempt.attempt, session, started, first: First::Runs(pid), killing: false });
-        Ok(pid)
+        entry.live = Some(Live { attempt: spawn.attempt.attempt, session, started, first: First::Runs(pid), killing: false, cgroups });
+        Ok(Message::Spawned { attempt: spawn.attempt, pid: session.unsigned_abs(), tree, without, limits })
     }
 
     fn kill(&mut self, of: Attempt) -> io::Result<()> {
@@ -250,6 +269,7 @@ impl Guardian {
             return self.say(&Message::TreeGone { attempt: of });
         };
         live.killing = true;
+        live.cgroups.tree.iter().for_each(Tree::kill);
         if let First::Runs(pid) = live.first {
             // First those below: once their parent is dead it is harder to tell whose they are.
             kill_below(pid);
@@ -267,8 +287,13 @@ impl Guardian {
                 let live = entry.live.as_mut().filter(|live| live.first == First::Runs(pid))?;
                 live.first = First::JustEnded;
                 let attempt = Attempt { id: *id, attempt: live.attempt };
+                let exit = match exit_of(status) {
+                    Exit::Signal(libc::SIGKILL) if live.cgroups.has_killed() => Exit::OutOfMemory(None),
+                    Exit::Code(code) if code != 0 && live.cgroups.has_killed() => Exit::OutOfMemory(Some(code)),
+                    exit => exit,
+                };
                 entry.output.drain_all(&mut self.buffer);
-                Some(Message::Exited { attempt, exit: exit_of(status), last_line: entry.output.last_line() })
+                Some(Message::Exited { attempt, exit, last_line: entry.output.last_line() })
             });
             if let Some(message) = ended {
                 self.queue(&message);
@@ -285,7 +310,8 @@ impl Guardian {
             if let First::Runs(pid) = live.first {
                 first.insert(pid.as_raw_nonzero().get());
             }
-            suspects.push(Suspect { id: *id, session: live.session, started: live.started, just_ended: live.first == First::JustEnded });
+            let just_ended = live.first == First::JustEnded;
+            suspects.push(Suspect { id: *id, session: live.session, started: live.started, tree: live.cgroups.tree.as_ref(), just_ended });
         }
         self.strays.look(&first, &suspects)?;
         let mut gone = Vec::new();
@@ -293,13 +319,15 @@ impl Guardian {
             let Some(live) = &mut entry.live else { continue };
             if !matches!(live.first, First::Runs(_)) {
                 live.first = First::Ended;
-                if self.strays.of(*id).next().is_none() {
+                if self.strays.of(*id).next().is_none() && live.cgroups.tree.as_ref().is_none_or(Tree::is_empty) {
+                    live.cgroups.remove();
                     gone.push(Attempt { id: *id, attempt: live.attempt });
                     entry.live = None;
                     continue;
                 }
             }
             if live.killing {
+                live.cgroups.tree.iter().for_each(Tree::kill);
                 for pid in self.strays.of(*id) {
                     kill_below(pid);
                     kill_child(pid);

@@ -1,15 +1,20 @@
 //! Linux.
 
+mod cgroup;
+mod clone_into;
 mod guardian;
 mod leftovers;
 mod output;
+mod own_limits;
 mod peer;
 mod process;
 mod signals;
 mod spawn;
+mod start;
 mod strays;
 mod system;
 
+pub(crate) use cgroup::{Trees, make_trees};
 pub use guardian::guardian_main;
 pub(crate) use leftovers::end_leftovers;
 pub(crate) use peer::peer_may_command;

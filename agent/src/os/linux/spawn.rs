@@ -3,22 +3,20 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, setrlimit,
-    setsid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, setsid};
 
-use crate::guardian::{GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
-
-/// Open files of a replica, unless its spec asks for more.
-const REPLICA_FILES: u64 = 1_024;
+use super::clone_into::start_into;
+use super::own_limits::OwnLimits;
+use crate::guardian::{CGROUPS_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
 
 /// The kernel's signals are 1 to 64, a set of them 8 bytes (signal(7); not so on MIPS, where this does nothing).
 const LAST_SIGNAL: libc::c_int = 64;
@@ -47,12 +45,13 @@ impl GuardianProcess {
     }
 }
 
-/// Starts this very program as a guardian.
-pub(crate) fn start_guardian(mark: &str) -> io::Result<(GuardianProcess, GuardianSocket)> {
+/// Starts this very program as a guardian, which removes the agent's cgroups if the agent does not live to do it.
+pub(crate) fn start_guardian(mark: &str, cgroups: &[protocol::Cgroup]) -> io::Result<(GuardianProcess, GuardianSocket)> {
     let (ours, theirs) = UnixStream::pair()?;
     let (program, name) = own_program();
     let mut command = Command::new(program);
     command.arg0(name).arg(GUARDIAN_ARG).env(GUARDIAN_VARIABLE, mark).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+    command.env(CGROUPS_VARIABLE, serde_json::to_string(cgroups)?);
     // SAFETY: `detach` makes system calls only, each of them async-signal-safe.
     unsafe { command.pre_exec(detach) };
     let child = command.spawn()?;
@@ -75,20 +74,43 @@ fn own_program() -> (PathBuf, OsString) {
     (program, name)
 }
 
-/// Starts the process of an attempt, as a child of this one, which must have one thread.
-pub fn start_replica(spawn: &protocol::Spawn, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
+/// How a process gets into its cgroups.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    /// The directory of the first, if it is one that a process can be started in.
+    pub into: Option<OwnedFd>,
+    /// The doors of all of them: see `Tree::door`.
+    pub doors: Vec<OwnedFd>,
+}
+
+/// Starts the process of an attempt, as a child of this one, which must have one thread. It is in its cgroups before it runs anything
+/// that is not of this program, so nothing that it starts is outside.
+pub fn start_replica(spawn: &protocol::Spawn, own: OwnLimits, entrance: Entrance, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
     let guardian = getpid();
+    let Entrance { into, doors } = entrance;
+    let is_born_inside = Arc::new(AtomicBool::new(into.is_some()));
+    let through = Arc::clone(&is_born_inside);
     let mut command = Command::new(&spawn.program);
     command.args(&spawn.args).env_clear().envs(&spawn.env).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let prepare = move || become_replica(guardian, own, doors.get(usize::from(through.load(Ordering::Relaxed))..).unwrap_or_default());
     // SAFETY: `become_replica` makes system calls only, each of them async-signal-safe.
-    unsafe { command.pre_exec(move || become_replica(guardian)) };
+    unsafe { command.pre_exec(prepare) };
+    if let Some(into) = into
+        && let Some(pid) = start_into(into.as_fd(), &mut command)?
+    {
+        return Ok(pid);
+    }
+    is_born_inside.store(false, Ordering::Relaxed);
     // The handle is let go: all children are reaped in one place.
     to_pid(command.spawn()?.id())
 }
 
-fn become_replica(guardian: Pid) -> io::Result<()> {
+fn become_replica(guardian: Pid, own: OwnLimits, doors: &[OwnedFd]) -> io::Result<()> {
+    for door in doors {
+        rustix::io::write(door, b"0")?;
+    }
     detach()?;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(REPLICA_FILES), maximum: Some(REPLICA_FILES) })?;
+    own.set()?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid() != Some(guardian) {
         // The guardian died before the signal was set, so that it would never come.

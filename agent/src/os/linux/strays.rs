@@ -1,6 +1,6 @@
 //! Whose are the orphans that the guardian gets?
 //!
-//! A process whose parent ended becomes the guardian's child. It belongs to the replica whose session it is in, else to the one that its
+//! A process whose parent ended becomes the guardian's child. It belongs to the replica whose cgroup it is in, or whose session, else to the one that its
 //! environment names, else to the one that its output goes to. A daemon may have left all three behind: it belongs to the replica whose
 //! first process ended when it turned up, if it is younger than that. What cannot be told is nobody's: it ends when nothing else is left,
 //! or with the agent.
@@ -10,17 +10,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster::ReplicaId;
 use rustix::process::{Pid, getpid};
 
+use super::cgroup::Tree;
 use super::process::{self, replica_of, stat};
 
 /// An attempt of which processes may be left.
 #[derive(Clone, Copy, Debug)]
-pub struct Suspect {
+pub struct Suspect<'a> {
     /// The replica.
     pub id: ReplicaId,
     /// The pid of its first process, which is the number of its session.
     pub session: i32,
     /// When that was started, in clock ticks since boot.
     pub started: u64,
+    /// Its cgroup.
+    pub tree: Option<&'a Tree>,
     /// It ended since the last look.
     pub just_ended: bool,
 }
@@ -38,7 +41,7 @@ impl Strays {
     }
 
     /// Looks for children of the guardian that are no replica's first process.
-    pub fn look(&mut self, first: &BTreeSet<i32>, suspects: &[Suspect]) -> std::io::Result<()> {
+    pub fn look(&mut self, first: &BTreeSet<i32>, suspects: &[Suspect<'_>]) -> std::io::Result<()> {
         for pid in process::children_of(getpid())? {
             let number = pid.as_raw_nonzero().get();
             if !first.contains(&number) && !self.owners.contains_key(&number) {
@@ -59,7 +62,10 @@ impl Strays {
     }
 }
 
-fn owner_of(pid: Pid, suspects: &[Suspect]) -> Option<ReplicaId> {
+fn owner_of(pid: Pid, suspects: &[Suspect<'_>]) -> Option<ReplicaId> {
+    if let Some(suspect) = suspects.iter().find(|suspect| suspect.tree.is_some_and(|tree| tree.holds(pid))) {
+        return Some(suspect.id);
+    }
     let stat = stat(pid)?;
     if let Some(suspect) = suspects.iter().find(|suspect| suspect.session == stat.session) {
         return Some(suspect.id);

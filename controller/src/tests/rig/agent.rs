@@ -260,6 +260,8 @@ pub fn running(id: ReplicaId, port: u16) -> ReplicaReport {
         ready: true,
         pid: Some(4211),
         port: Some(port),
+        tree: Some(cluster::tree::Tree::Cgroup),
+        limits: Default::default(),
         age_ms: 12_400,
         restarts: 0,
         failures: 0,

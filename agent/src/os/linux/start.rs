@@ -1,0 +1,114 @@
+//! One start of a replica's process: its cgroups, its limits, and what is done where they cannot be had.
+
+use std::io;
+
+use cluster::limits::{Enforcement, missing};
+use rustix::process::Pid;
+
+use super::cgroup::{Tree, limit};
+use super::output::Output;
+use super::own_limits::OwnLimits;
+use super::spawn::{Entrance, start_replica};
+use crate::guardian::protocol::Spawn;
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// The first of its replica.
+    pub pid: Pid,
+    /// Where it is.
+    pub cgroups: Cgroups,
+    /// Why it is not in the cgroup that was asked for.
+    pub without: Option<String>,
+    /// What came of its limits.
+    pub limits: Enforcement,
+}
+
+/// The cgroups of an attempt.
+#[derive(Debug, Default)]
+pub struct Cgroups {
+    /// The one that holds its processes.
+    pub tree: Option<Tree>,
+    limiters: Vec<Tree>,
+}
+
+impl Cgroups {
+    fn make(spawn: &Spawn) -> io::Result<Self> {
+        let mut made = Cgroups::default();
+        let Some(cgroup) = spawn.cgroup.clone() else { return Ok(made) };
+        let directory = cgroup.directory.clone();
+        let tree = Tree::make(cgroup).map_err(|e| io::Error::new(e.kind(), format!("cannot make {}: {e}", directory.display())))?;
+        made.tree = Some(tree);
+        // One that cannot be made limits nothing, which is said of the limit.
+        made.limiters = spawn.limiters.iter().cloned().filter_map(|cgroup| Tree::make(cgroup).ok()).collect();
+        Ok(made)
+    }
+
+    fn all(&self) -> Vec<&Tree> {
+        self.tree.iter().chain(&self.limiters).collect()
+    }
+
+    fn entrance(&self) -> io::Result<Entrance> {
+        let doors = self.all().into_iter().map(Tree::door).collect::<io::Result<_>>()?;
+        Ok(Entrance { into: self.tree.as_ref().and_then(Tree::into), doors })
+    }
+
+    /// Whether a process in them was killed because the replica reached its memory limit.
+    pub fn has_killed(&self) -> bool {
+        limit::has_killed(&self.all())
+    }
+
+    /// Removes them; what cannot be removed now is removed with the agent's own.
+    pub fn remove(&self) {
+        self.all().into_iter().for_each(|tree| drop(tree.remove()));
+    }
+}
+
+/// Starts the process of an attempt, in cgroups of its own where that can be done.
+pub fn start(spawn: &Spawn, output: &Output) -> io::Result<Started> {
+    let (own, said) = OwnLimits::judge(&spawn.limits);
+    let without = match Cgroups::make(spawn) {
+        Ok(cgroups) => match start_in(spawn, own, said.clone(), cgroups, output) {
+            Err(NotStarted::Outside(why)) => why,
+            Err(NotStarted::Refused(e)) => return Err(e),
+            Ok(started) => return Ok(started),
+        },
+        Err(e) => e.to_string(),
+    };
+    match start_in(spawn, own, said, Cgroups::default(), output) {
+        Ok(started) => Ok(Started { without: Some(without), ..started }),
+        Err(NotStarted::Refused(e)) => Err(e),
+        Err(NotStarted::Outside(why)) => Err(io::Error::other(why)),
+    }
+}
+
+enum NotStarted {
+    /// It may be that it was not let into its cgroups.
+    Outside(String),
+    Refused(io::Error),
+}
+
+fn start_in(spawn: &Spawn, own: OwnLimits, mut said: Enforcement, cgroups: Cgroups, output: &Output) -> Result<Started, NotStarted> {
+    said.extend(limit::set(&spawn.limits, &cgroups.all()));
+    if let Some(sentence) = missing(&said).filter(|_| spawn.strict_limits) {
+        cgroups.remove();
+        return Err(NotStarted::Refused(io::Error::other(format!("{sentence}; it is not started without, for strict_limits is set"))));
+    }
+    let started = cgroups.entrance().and_then(|entrance| {
+        let (stdout, stderr) = output.writers()?;
+        start_replica(spawn, own, entrance, stdout, stderr)
+    });
+    match started {
+        Ok(pid) => Ok(Started { pid, cgroups, without: None, limits: said }),
+        Err(e) => {
+            cgroups.remove();
+            let is_outside = cgroups.tree.is_none();
+            let directory = cgroups.tree.map(|tree| tree.cgroup().directory.display().to_string()).unwrap_or_default();
+            Err(if is_outside {
+                NotStarted::Refused(e)
+            } else {
+                NotStarted::Outside(format!("it could not be started in {directory}: {e}"))
+            })
+        }
+    }
+}
