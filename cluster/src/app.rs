@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::logs::LogSpec;
+
 /// The most replicas that may be asked of one app.
 pub const COUNT_MAX: u32 = 1_000_000;
 
@@ -85,6 +87,9 @@ pub struct AppSpec {
     /// How long the gateway keeps an idle connection to a replica, in milliseconds.
     #[serde(default = "keepalive_idle_ms_default")]
     pub keepalive_idle_ms: u64,
+    /// How much of its output is kept.
+    #[serde(default)]
+    pub logs: LogSpec,
 }
 
 fn drain_ms_default() -> u64 {
@@ -108,6 +113,7 @@ impl AppSpec {
             grace_ms: grace_ms_default(),
             restart: RestartPolicy::default(),
             keepalive_idle_ms: keepalive_idle_ms_default(),
+            logs: LogSpec::default(),
         }
     }
 }

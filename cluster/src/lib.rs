@@ -15,6 +15,7 @@ pub mod event;
 pub mod fence;
 pub mod id;
 pub mod liveness;
+pub mod logs;
 pub mod member;
 pub mod node;
 pub mod node_url;
@@ -31,6 +32,7 @@ pub mod slot;
 pub mod state;
 pub mod status;
 pub mod supervise;
+pub mod timestamp;
 pub mod traffic;
 pub mod wire;
 

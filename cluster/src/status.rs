@@ -80,6 +80,8 @@ pub struct ReplicaStatus {
     pub uptime_seconds: f64,
     /// How often its process was started again in place.
     pub restarts: u32,
+    /// How many bytes of its output could not be kept.
+    pub log_dropped_bytes: u64,
 }
 
 impl ClusterState {
@@ -153,6 +155,7 @@ impl ClusterState {
                     port: report.port,
                     uptime_seconds: if has_process { seconds(seen.age_ms(now)) } else { 0.0 },
                     restarts: report.restarts,
+                    log_dropped_bytes: report.log_dropped_bytes,
                 });
             }
         }
@@ -173,6 +176,7 @@ impl ClusterState {
                 port: None,
                 uptime_seconds: 0.0,
                 restarts: 0,
+                log_dropped_bytes: 0,
             });
         }
         replicas.sort_by_key(|replica| replica.id);

@@ -1,12 +1,13 @@
 //! What agent and guardian say to each other: a JSON object a line, both ways.
 //!
 //! Both ends are the same program file, so there is one version of this. The number of messages under way is bounded by itself: the
-//! guardian speaks only of attempts that the agent asked for, three times of each at most.
+//! guardian speaks only of attempts that the agent asked for, three times of each at most, and of a log once a second, if the agent reads.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cluster::ReplicaId;
+use cluster::logs::LogSpec;
 use cluster::supervise::Exit;
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +45,12 @@ pub struct Spawn {
     pub args: Vec<String>,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
-    /// Where its pipes and its output lie.
+    /// Where its pipes lie.
     pub directory: PathBuf,
+    /// Where its log is kept.
+    pub log: PathBuf,
+    /// How much of it.
+    pub log_spec: LogSpec,
 }
 
 /// Which attempt of which replica.
@@ -93,8 +98,26 @@ pub enum Message {
         #[serde(flatten)]
         attempt: Attempt,
     },
+    /// Something about the log of a replica.
+    Log {
+        /// Whose.
+        id: ReplicaId,
+        /// What.
+        news: LogNews,
+    },
     /// The answer to a ping.
     Pong,
+}
+
+/// What is new about a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogNews {
+    /// Bytes of output that were dropped since the last news.
+    pub dropped_bytes: u64,
+    /// Why output cannot be kept now; `None` when it can.
+    pub trouble: Option<String>,
+    /// What somebody else did to the files.
+    pub note: Option<String>,
 }
 
 /// One line, with its end.
@@ -118,7 +141,15 @@ mod tests {
         let attempt = Attempt { id: ReplicaId(5), attempt: 2 };
         let env = BTreeMap::from([("A".to_owned(), "a line\nand another".to_owned())]);
         let commands = [
-            Command::Spawn(Spawn { attempt, program: "/bin/x".into(), args: vec!["é".into()], env, directory: "/run/x".into() }),
+            Command::Spawn(Spawn {
+                attempt,
+                program: "/bin/x".into(),
+                args: vec!["é".into()],
+                env,
+                directory: "/run/x".into(),
+                log: "/var/log/x".into(),
+                log_spec: LogSpec::default(),
+            }),
             Command::Terminate(attempt),
             Command::Kill(attempt),
             Command::Forget { id: attempt.id },
@@ -135,6 +166,7 @@ mod tests {
             Message::Exited { attempt, exit: Exit::Signal(9), last_line: Some("bye".into()) },
             Message::Exited { attempt, exit: Exit::Code(-1), last_line: None },
             Message::TreeGone { attempt },
+            Message::Log { id: attempt.id, news: LogNews { dropped_bytes: 3, trouble: Some("full".into()), note: None } },
             Message::Pong,
         ];
         for message in messages {

@@ -61,6 +61,8 @@ impl Owner {
             args: invocation.args,
             env: invocation.env,
             directory: self.runtime.replica(id),
+            log: self.logs.of(&slot.app, id),
+            log_spec: slot.spec.logs,
         }));
         Ok(())
     }
@@ -82,6 +84,7 @@ impl Owner {
         self.dirty.remove(&id);
         self.keeper.send(&Command::Forget { id });
         self.runtime.remove_replica(id);
+        self.log_ended(&slot, id);
     }
 }
 

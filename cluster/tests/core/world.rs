@@ -427,6 +427,7 @@ impl Agent {
                     port: Some(1),
                     age_ms: 0,
                     restarts: 0,
+                    log_dropped_bytes: 0,
                     failures: 0,
                     detail: String::new(),
                 };

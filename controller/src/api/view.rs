@@ -112,6 +112,9 @@ pub struct Replica {
     /// How often its process was started again in place.
     #[schema(example = 0)]
     pub restarts: u32,
+    /// How many bytes of its output its node could not keep.
+    #[schema(example = 0)]
+    pub log_dropped_bytes: u64,
 }
 
 /// How a node is.
@@ -224,6 +227,7 @@ impl From<status::ReplicaStatus> for Replica {
             port: replica.port,
             uptime_seconds: replica.uptime_seconds,
             restarts: replica.restarts,
+            log_dropped_bytes: replica.log_dropped_bytes,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod guardian;
 mod leftovers;
+mod log;
+mod log_files;
 mod output;
 mod peer;
 mod process;
@@ -16,4 +18,4 @@ pub(crate) use peer::peer_may_command;
 pub(crate) use process::{end_children, reap};
 pub(crate) use signals::Signals;
 pub(crate) use spawn::{GuardianProcess, GuardianSocket, start_guardian};
-pub(crate) use system::{hostname, is_executable, is_same_file, lock_directory, memory_bytes, prepare, private_directory, runtime_base};
+pub(crate) use system::{hostname, is_executable, lock_directory, log_base, memory_bytes, prepare, private_directory, runtime_base};

@@ -262,6 +262,7 @@ pub fn running(id: ReplicaId, port: u16) -> ReplicaReport {
         port: Some(port),
         age_ms: 12_400,
         restarts: 0,
+        log_dropped_bytes: 0,
         failures: 0,
         detail: String::new(),
     }
