@@ -203,12 +203,9 @@ fn control_c() {
     agent.assign(&[&["sh", "-c", "trap 'echo asked >&2; exit 0' TERM; trap 'echo interrupted >&2' INT; while :; do sleep 0.01; done"]]);
     let id = agent.ids[0].clone();
     agent.wait("it runs", |replicas| replicas[0]["pid"].as_u64());
-    let log = home.runtime().canonicalize().unwrap().join("replicas").join(&id).join("stderr.log");
-    let mut kept = std::fs::File::open(log).unwrap();
     rustix::process::kill_process_group(rustix::process::Pid::from_raw(agent.pid() as i32).unwrap(), Signal::INT).unwrap();
     assert_eq!(agent.wait_end(), Some(0));
-    let mut said = String::new();
-    kept.read_to_string(&mut said).unwrap();
+    let said = std::fs::read_to_string(home.runtime().join("logs").join(format!("app0.{id}")).join("000001.log")).unwrap();
     assert!(said.contains("asked") && !said.contains("interrupted"), "{said}");
 }
 

@@ -35,6 +35,11 @@ pub fn main() -> ExitCode {
         }
         // Writes to stdout as fast as it can, or at most so many bytes in a second, for so many milliseconds, and then tells a file how much it was.
         "flood" => flood(),
+        // Writes a line every 10 ms.
+        "ticks" => loop {
+            println!("a line of one hundred bytes or so, which says little: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        },
         "facts" => {
             print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());
             print!("{}", std::fs::read_to_string("/proc/self/limits").unwrap());

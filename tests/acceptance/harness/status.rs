@@ -45,6 +45,7 @@ pub struct Replica {
     pub port: Option<u16>,
     pub uptime_seconds: f64,
     pub restarts: u64,
+    pub log_dropped_bytes: u64,
 }
 
 impl Status {

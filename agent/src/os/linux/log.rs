@@ -17,6 +17,8 @@ use crate::logs::record;
 const BATCH_BYTES: usize = 64 * 1024;
 /// The most that waits for a disk that does not take it, per replica.
 const WAITING_BYTES_MAX: usize = 128 * 1024;
+/// What follows output that was left out is left out for so long as well.
+const SHED_FOR: Duration = Duration::from_millis(20);
 /// After a write that failed.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// A write that takes longer means that the disk cannot keep up.
@@ -75,6 +77,11 @@ impl Log {
 
     /// Takes what was written to a stream. `records` is room to work in.
     pub fn take(&mut self, stream: Stream, chunk: &[u8], records: &mut Vec<u8>) {
+        if self.waiting.dropped_bytes > 0 && self.is_paused() {
+            // Nothing of it could be kept: the time to look at it is better spent on emptying the pipe.
+            self.dropped(chunk.len() as u64);
+            return;
+        }
         let time = record::now().to_string();
         let mut rest = chunk;
         let mut text_bytes = 0;
@@ -106,6 +113,21 @@ impl Log {
         if !records.is_empty() {
             self.put(records, text_bytes);
         }
+    }
+
+    /// Leaves out what was written, because its writer waits and has waited for long; and for a moment what follows, so that a flood of
+    /// output does not become one of notes.
+    pub fn shed(&mut self, bytes: u64) {
+        self.dropped(bytes);
+        if !self.trouble.failed {
+            let why = Some("it was written faster than it can be kept".to_owned());
+            self.trouble = Trouble { pause_until: Some(Instant::now() + SHED_FOR), why, failed: false };
+        }
+    }
+
+    fn dropped(&mut self, bytes: u64) {
+        self.waiting.dropped_bytes += bytes;
+        self.news.dropped_bytes += bytes;
     }
 
     /// A process ended: what it wrote last is a line, even without an end.
@@ -174,8 +196,7 @@ impl Log {
         } else if self.waiting.dropped_bytes == 0 && self.waiting.records.len() + records.len() <= WAITING_BYTES_MAX {
             self.waiting.records.extend_from_slice(records);
         } else {
-            self.waiting.dropped_bytes += text_bytes;
-            self.news.dropped_bytes += text_bytes;
+            self.dropped(text_bytes);
         }
     }
 

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cluster::logs::{LogSpec, Stream};
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -24,6 +25,9 @@ const TAIL_BYTES: usize = 4 * 1024;
 const LAST_READS_MAX: usize = 64;
 /// The pipe of a stream that writes faster than it is read grows to this, so that it seldom waits. Not every user may do so.
 const PIPE_BYTES: usize = 1024 * 1024;
+/// A pipe that has been this full for so long has a writer that waits: then output is left out until the pipe is emptier.
+const FULL_BYTES: u64 = PIPE_BYTES as u64 / 8 * 7;
+const FULL_FOR: Duration = Duration::from_secs(1);
 
 /// Room to work in, for all replicas in turn.
 #[derive(Debug)]
@@ -115,6 +119,9 @@ struct Drain {
     pipe: File,
     pipe_path: PathBuf,
     is_large: bool,
+    /// Since when it is full, with no second in which it was not.
+    full_since: Option<Instant>,
+    full_at: Option<Instant>,
     last: LastLine,
 }
 
@@ -126,7 +133,7 @@ impl Drain {
             Err(e) => return Err(e.into()),
         }
         let pipe = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&pipe_path)?;
-        Ok(Drain { stream, pipe, pipe_path, is_large: false, last: LastLine::default() })
+        Ok(Drain { stream, pipe, pipe_path, is_large: false, full_since: None, full_at: None, last: LastLine::default() })
     }
 
     fn writer(&self) -> io::Result<OwnedFd> {
@@ -146,8 +153,25 @@ impl Drain {
             let _ = fcntl_setpipe_size(&self.pipe, PIPE_BYTES);
         }
         self.last.feed(chunk);
-        log.take(self.stream, chunk, &mut room.records);
+        let chunk_bytes = chunk.len();
+        if chunk_bytes == room.buffer.len() && self.is_full_for_long() {
+            log.shed(chunk_bytes as u64);
+        } else {
+            log.take(self.stream, chunk, &mut room.records);
+        }
         true
+    }
+
+    fn is_full_for_long(&mut self) -> bool {
+        if rustix::io::ioctl_fionread(&self.pipe).is_ok_and(|bytes| bytes < FULL_BYTES) {
+            return false;
+        }
+        let now = Instant::now();
+        if self.full_at.is_none_or(|at| now - at > FULL_FOR) {
+            self.full_since = Some(now);
+        }
+        self.full_at = Some(now);
+        self.full_since.is_some_and(|since| now - since > FULL_FOR)
     }
 }
 
