@@ -91,7 +91,8 @@ impl Since {
             _ => 0,
         };
         let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)).filter(|_| unit_ms > 0);
-        ms.map(Since::Ago).ok_or_else(|| "since takes a time as in 2026-03-01T12:00:00Z (RFC 3339) or a duration as in 90s, 10m, 2h or 1d".to_owned())
+        ms.map(Since::Ago)
+            .ok_or_else(|| "since takes a time as in 2026-03-01T12:00:00Z (RFC 3339) or a duration as in 90s, 10m, 2h or 1d".to_owned())
     }
 
     /// The moment that is meant when it is `now`.
@@ -240,10 +241,34 @@ mod tests {
     #[test]
     fn a_query_that_is_not_understood_is_refused_in_one_sentence() {
         for bad in [
-            "tail=", "tail", "tail=-1", "tail=+1", "tail=1.5", "tail=x", "tail=1000001", "tail=99999999999999999999", "follow=yes", "follow=",
-            "timestamps=1", "since=", "since", "since=yesterday", "since=10", "since=-10m", "since=1.5h", "since=99999999999999999999s",
-            "since=18446744073709551615d", "since=2026-02-30T00:00:00Z", "since=%", "since=%zz", "since=%+1", "stream=x", "stream=ostler", "tial=1",
-            "Tail=1", "x",
+            "tail=",
+            "tail",
+            "tail=-1",
+            "tail=+1",
+            "tail=1.5",
+            "tail=x",
+            "tail=1000001",
+            "tail=99999999999999999999",
+            "follow=yes",
+            "follow=",
+            "timestamps=1",
+            "since=",
+            "since",
+            "since=yesterday",
+            "since=10",
+            "since=-10m",
+            "since=1.5h",
+            "since=99999999999999999999s",
+            "since=18446744073709551615d",
+            "since=2026-02-30T00:00:00Z",
+            "since=%",
+            "since=%zz",
+            "since=%+1",
+            "stream=x",
+            "stream=ostler",
+            "tial=1",
+            "Tail=1",
+            "x",
         ] {
             let sentence = Query::parse(bad).unwrap_err();
             assert!(!sentence.contains('\n') && sentence.len() < 200, "{bad}: {sentence}");

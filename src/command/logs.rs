@@ -60,7 +60,9 @@ fn the_one<'a>(replicas: &'a [Replica], text: &str) -> anyhow::Result<&'a Replic
     let mut fitting = replicas.iter().filter(fits);
     match (fitting.next(), fitting.count()) {
         (Some(replica), 0) => Ok(replica),
-        (None, _) => bail!("no replica's id begins or ends with \"{text}\": `ostler status` lists them, and one that is gone needs its whole id"),
+        (None, _) => {
+            bail!("no replica's id begins or ends with \"{text}\": `ostler status` lists them, and one that is gone needs its whole id")
+        }
         (Some(_), others) => bail!("{} replicas' ids begin or end with \"{text}\": give more of it", others + 1),
     }
 }

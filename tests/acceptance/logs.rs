@@ -148,7 +148,10 @@ fn a_disk_that_is_full_is_told_and_hurts_no_replica() {
     let full = cluster.wait_status("a disk that is full", |status| {
         status.replicas.iter().any(|replica| replica.log_dropped_bytes > 0 && replica.detail.contains("No space left"))
     });
-    assert!(full.replicas[0].ready && full.replicas[0].restarts == 0 && full.replicas[0].detail.contains(&*disk.to_string_lossy()), "{full:#?}");
+    assert!(
+        full.replicas[0].ready && full.replicas[0].restarts == 0 && full.replicas[0].detail.contains(&*disk.to_string_lossy()),
+        "{full:#?}"
+    );
     // Room again.
     let more = Command::new("mount").args(["-o", "remount,size=256m"]).arg(&disk).status().unwrap();
     assert!(more.success());

@@ -73,7 +73,10 @@ impl LogDir {
         match directory.lock() {
             Ok(true) => {}
             Ok(false) => return Err(Error::InUse(directory.path)),
-            Err(e) => tracing::warn!("cannot use the log directory {}: {e}; until it can be used, output of replicas is lost", directory.path.display()),
+            Err(e) => tracing::warn!(
+                "cannot use the log directory {}: {e}; until it can be used, output of replicas is lost",
+                directory.path.display()
+            ),
         }
         directory.clean(|_| false);
         if let Some(base) = siblings {

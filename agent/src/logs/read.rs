@@ -276,12 +276,15 @@ fn backwards(file: &mut File, mut is_it: impl FnMut(&[u8]) -> bool) -> io::Resul
     let mut begin = file.metadata()?.len();
     // From `begin` on: the end of what was read before, of which the beginning is not known.
     let mut carried: Vec<u8> = Vec::new();
+    // How much of it was left out in front of what was carried.
+    let mut left_out = 0;
     while begin > 0 {
         let size = begin.min(BLOCK_BYTES as u64);
         begin -= size;
         let mut block = vec![0; usize::try_from(size).unwrap_or(BLOCK_BYTES)];
         file.seek(SeekFrom::Start(begin))?;
         file.read_exact(&mut block)?;
+        let own = block.len();
         block.append(&mut carried);
         // Each line ends before `end`, which is behind its end of line.
         let mut end = block.len();
@@ -290,7 +293,8 @@ fn backwards(file: &mut File, mut is_it: impl FnMut(&[u8]) -> bool) -> io::Resul
             match start.or((begin == 0).then_some(0)) {
                 Some(start) => {
                     if is_it(block.get(start..line_end).unwrap_or_default()) {
-                        return Ok(Some(begin + line_end as u64 + 1));
+                        let left_out = if line_end < own { 0 } else { left_out };
+                        return Ok(Some(begin + (line_end + left_out) as u64 + 1));
                     }
                     end = start;
                 }
@@ -298,10 +302,135 @@ fn backwards(file: &mut File, mut is_it: impl FnMut(&[u8]) -> bool) -> io::Resul
             }
         }
         block.truncate(end);
-        // A line that is no record may have any length: then it is none.
-        if block.len() <= BLOCK_BYTES + LINE_BYTES_MAX {
-            carried = block;
+        if end < own {
+            left_out = 0;
         }
+        // A line that is no record may have any length: of such a one the end will do.
+        let too_much = block.len().saturating_sub(LINE_BYTES_MAX);
+        left_out += too_much;
+        carried = block.split_off(too_much);
     }
     Ok(None)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// A file whose records were written a second apart, from second `from` of 2026 on: `(stream, mark, text)`.
+    fn file(directory: &Path, number: u64, from: u32, records: &[(&str, char, &str)]) {
+        let line = |(at, (stream, mark, text)): (usize, &(&str, char, &str))| {
+            format!("2026-01-01T00:00:{:02}.000000Z {stream} {mark} {text}\n", from as usize + at)
+        };
+        fs::write(place::file(directory, number), records.iter().enumerate().map(line).collect::<String>()).unwrap();
+    }
+
+    async fn read_all(directory: &Path, query: &str) -> String {
+        let (sender, mut receiver) = mpsc::channel(4);
+        let source = Source { directory: directory.to_owned(), gone: CancellationToken::new() };
+        let task = tokio::spawn(send(source, Query::parse(query).unwrap(), sender));
+        let mut all = Vec::new();
+        while let Some(chunk) = receiver.recv().await {
+            all.extend_from_slice(&chunk);
+        }
+        task.await.unwrap();
+        String::from_utf8(all).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_last_lines_over_several_files_by_stream_and_by_time() {
+        let dir = tempfile::tempdir().unwrap();
+        file(dir.path(), 3, 0, &[("stdout", 'F', "1"), ("stderr", 'F', "oh"), ("stdout", 'F', "2")]);
+        file(dir.path(), 4, 3, &[("stdout", 'P', "3, "), ("stdout", 'F', "long"), ("stderr", 'F', "no")]);
+        file(dir.path(), 12, 6, &[("ostler", 'F', "7 bytes were dropped"), ("stdout", 'F', "4"), ("stdout", 'P', "5 with no end")]);
+        let all = "1\noh\n2\n3, long\nno\n[ostler] 7 bytes were dropped\n4\n5 with no end";
+        for (query, expected) in [
+            ("", all),
+            ("tail=0", ""),
+            ("tail=1", "5 with no end"),
+            ("tail=2", "4\n5 with no end"),
+            ("tail=5", "3, long\nno\n[ostler] 7 bytes were dropped\n4\n5 with no end"),
+            ("tail=8", all),
+            ("tail=900", all),
+            ("tail=3&stream=stdout", "3, long\n4\n5 with no end"),
+            ("stream=stderr", "oh\nno\n"),
+            ("tail=1&stream=stderr", "no\n"),
+            ("since=2026-01-01T00:00:05Z", "no\n[ostler] 7 bytes were dropped\n4\n5 with no end"),
+            ("since=2026-01-01T00:00:06.5Z&tail=3", "4\n5 with no end"),
+            ("since=2027-01-01T00:00:00Z", ""),
+            ("tail=1&timestamps", "2026-01-01T00:00:08.000000Z stdout 5 with no end"),
+            ("tail=1&stream=stderr&timestamps", "2026-01-01T00:00:05.000000Z stderr no\n"),
+        ] {
+            assert_eq!(read_all(dir.path(), query).await, expected, "{query}");
+        }
+        assert_eq!(read_all(&dir.path().join("none"), "").await, "");
+    }
+
+    #[tokio::test]
+    async fn what_is_torn_or_no_record_breaks_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = "2026-01-01T00:00:00.000000Z stdout F good\n";
+        let long = "x".repeat(300_000);
+        fs::write(place::file(dir.path(), 1), format!("rn line\n{good}2026-01-01T00:00:00.00\n{long}\n{good}")).unwrap();
+        fs::write(dir.path().join("notes.txt"), "not ours").unwrap();
+        let all = read_all(dir.path(), "").await;
+        assert!(all.starts_with("rn line\ngood\n2026-01-01T00:00:00.00\nxxx") && all.ends_with("x\ngood\n"), "{} bytes", all.len());
+        let tails = [(1, 0, "good\n"), (2, 300_000, "xxx"), (3, 300_000, "2026-01-01T00:00:00.00\nxxx"), (4, 300_000, "good\n2026")];
+        for (lines, length, begin) in tails {
+            let tail = read_all(dir.path(), &format!("tail={lines}")).await;
+            assert!(tail.starts_with(begin) && tail.matches('x').count() == length, "{lines}: {} bytes", tail.len());
+        }
+        assert_eq!(read_all(dir.path(), "stream=stdout").await, "good\ngood\n");
+        assert!(read_all(dir.path(), "tail=5").await.ends_with("good\n"));
+    }
+
+    #[tokio::test]
+    async fn lines_of_another_stream_break_one_that_has_not_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        file(dir.path(), 1, 0, &[("stdout", 'P', "half"), ("stderr", 'F', "oh"), ("stdout", 'F', " done")]);
+        assert_eq!(read_all(dir.path(), "").await, "half\noh\n done\n");
+        assert_eq!(read_all(dir.path(), "stream=stdout").await, "half done\n");
+    }
+
+    #[tokio::test]
+    async fn the_tail_of_a_large_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines: String = (0..20_000).map(|n| format!("2026-01-01T00:00:00.000000Z stdout F line {n}\n")).collect();
+        fs::write(place::file(dir.path(), 1), &lines).unwrap();
+        let tail = read_all(dir.path(), "tail=10000").await;
+        assert!(tail.starts_with("line 10000\n") && tail.ends_with("line 19999\n") && tail.lines().count() == 10_000);
+    }
+
+    #[tokio::test]
+    async fn a_follower_waits_for_the_first_line_goes_over_files_that_vanish_and_ends_with_the_replica() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("app");
+        let (sender, mut receiver) = mpsc::channel(4);
+        let gone = CancellationToken::new();
+        let source = Source { directory: directory.clone(), gone: gone.clone() };
+        let task = tokio::spawn(send(source, Query::parse("follow=true").unwrap(), sender));
+        fs::create_dir(&directory).unwrap();
+        file(&directory, 1, 0, &[("stdout", 'F', "one")]);
+        assert_eq!(receiver.recv().await.unwrap(), "one\n");
+        // The end of the first, and two that follow, the first of which is gone already.
+        let mut first = File::options().append(true).open(place::file(&directory, 1)).unwrap();
+        first.write_all(b"2026-01-01T00:00:01.000000Z stdout F two\n2026-01-01T00:00:01.0").unwrap();
+        assert_eq!(receiver.recv().await.unwrap(), "two\n");
+        file(&directory, 3, 5, &[("stdout", 'F', "three")]);
+        fs::remove_file(place::file(&directory, 1)).unwrap();
+        assert_eq!(receiver.recv().await.unwrap(), "three\n");
+        // Somebody cuts it short.
+        fs::write(place::file(&directory, 3), "").unwrap();
+        let mut third = File::options().append(true).open(place::file(&directory, 3)).unwrap();
+        third.write_all(b"2026-01-01T00:00:09.000000Z stderr F 4\n").unwrap();
+        assert_eq!(receiver.recv().await.unwrap(), "4\n");
+        gone.cancel();
+        assert_eq!(receiver.recv().await, None);
+        task.await.unwrap();
+    }
 }

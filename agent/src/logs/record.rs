@@ -31,7 +31,8 @@ impl<'a> Record<'a> {
     pub fn read(line: &'a [u8]) -> Option<Self> {
         let (time, rest) = line.split_at_checked(TIME_BYTES)?;
         let (head, text) = rest.split_at_checked(HEAD_BYTES - TIME_BYTES)?;
-        let stream = [Stream::Stdout, Stream::Stderr, Stream::Ostler].into_iter().find(|stream| head.get(1..7) == Some(stream.name().as_bytes()))?;
+        let stream =
+            [Stream::Stdout, Stream::Stderr, Stream::Ostler].into_iter().find(|stream| head.get(1..7) == Some(stream.name().as_bytes()))?;
         let is_end = match (head.first()?, head.get(7..)?) {
             (b' ', b" F ") => true,
             (b' ', b" P ") => false,
@@ -75,7 +76,13 @@ mod tests {
             let expected = Record { time: b"1970-01-01T00:00:00.000001Z", stream, is_end, text: b"half \xff\r" };
             assert_eq!(Record::read(line), Some(expected));
         }
-        for torn in ["", "x", "1970-01-01T00:00:00.000001Z stdout F", "1970-01-01T00:00:00.000001Z stdout X text", "970-01-01T00:00:00.000001Z stdout F text"] {
+        for torn in [
+            "",
+            "x",
+            "1970-01-01T00:00:00.000001Z stdout F",
+            "1970-01-01T00:00:00.000001Z stdout X text",
+            "970-01-01T00:00:00.000001Z stdout F text",
+        ] {
             assert_eq!(Record::read(torn.as_bytes()), None, "{torn}");
         }
     }

@@ -1,6 +1,5 @@
 //! However agent and guardian end, no process of a replica is left.
 
-use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};

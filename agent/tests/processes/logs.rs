@@ -111,7 +111,10 @@ fn odd_output() {
         (replica["phase"] == "backoff").then(|| assert!(replica["detail"].as_str().unwrap().contains("exited with code 3"), "{replica}"))
     });
     let lines = get_bytes(&agent, &format!("/v1/replicas/{id}/logs"));
-    assert!(lines.windows(40_001).any(|window| window[..40_000].iter().all(|byte| *byte == b'L') && window[40_000] == b'\n'), "it is whole again");
+    assert!(
+        lines.windows(40_001).any(|window| window[..40_000].iter().all(|byte| *byte == b'L') && window[40_000] == b'\n'),
+        "it is whole again"
+    );
     let begin = b"a prompt> answered\n";
     assert!(lines.starts_with(begin), "{:?}", String::from_utf8_lossy(&lines[..40]));
     // One that writes nothing has nothing, and that is no mistake.
@@ -155,7 +158,7 @@ fn rotated_while_they_are_followed() {
     let expected: String = (90..LINES).map(|n| format!("line {n}\n")).collect();
     assert!(followed == expected, "{} lines, {} expected", followed.lines().count(), expected.lines().count());
     let names = names(&home, &id);
-    assert!(names.len() <= 5 && names[0] > "000001.log".to_owned(), "{names:?}");
+    assert!(names.len() <= 5 && names[0].as_str() > "000001.log", "{names:?}");
     for name in &names {
         assert!(fs::metadata(directory(&home, &id).join(name)).unwrap().len() <= 16_384);
     }
@@ -170,7 +173,12 @@ fn kept_when_the_replica_and_the_agent_are_gone() {
     let home = Home::new();
     let mut agent = Agent::start(&home);
     let id = new_id();
-    run(&mut agent, &id, &["sh", "-c", "exec 2>/dev/null; trap 'printf bye; exit 0' TERM; echo hello; while :; do sleep 0.02; done"], json!({}));
+    run(
+        &mut agent,
+        &id,
+        &["sh", "-c", "exec 2>/dev/null; trap 'printf bye; exit 0' TERM; echo hello; while :; do sleep 0.02; done"],
+        json!({}),
+    );
     wait_text(&agent, &id, "", "hello\n");
     assert_eq!(agent.put(json!({})).status, 202);
     agent.wait("it is gone", |replicas| replicas.is_empty().then_some(()));
@@ -213,7 +221,8 @@ fn full_disk() {
     symlink("/dev/full", &file).unwrap();
     agent.ids.extend([id.clone(), other.clone()]);
     let script = "i=0; while :; do i=$((i+1)); echo line $i; [ $((i % 500)) = 0 ] && sleep 0.02; done";
-    let specs = json!({ "app@1": { "command": ["sh", "-c", script], "grace_ms": 100 }, "b@1": { "command": [this_program(), "replica", "echo"] } });
+    let specs =
+        json!({ "app@1": { "command": ["sh", "-c", script], "grace_ms": 100 }, "b@1": { "command": [this_program(), "replica", "echo"] } });
     let replica = |id: &str, app: &str| json!({ "id": id, "app": app, "revision": 1, "phase": "run" });
     assert_eq!(agent.put(json!({ "specs": specs, "replicas": [replica(&id, "app"), replica(&other, "b")] })).status, 202);
     let of = |replicas: &[Value], id: &str| replicas.iter().find(|replica| replica["id"] == id).cloned().unwrap();
@@ -234,7 +243,8 @@ fn full_disk() {
     assert!(dropped(&agent) > 0);
     fs::remove_file(&file).unwrap();
     wait_for("the log says so", SOON, || {
-        let text: String = names(&home, &id).iter().map(|name| fs::read_to_string(directory(&home, &id).join(name)).unwrap_or_default()).collect();
+        let text: String =
+            names(&home, &id).iter().map(|name| fs::read_to_string(directory(&home, &id).join(name)).unwrap_or_default()).collect();
         text.contains(" ostler F ").then(|| assert!(text.contains("bytes of output were dropped here: cannot write")))
     });
     agent.wait("it recovers", |replicas| {
@@ -275,7 +285,9 @@ fn file_removed_and_cut() {
     assert_eq!(names(&home, &id), ["000002.log"]);
     fs::write(directory(&home, &id).join("000002.log"), "").unwrap();
     wait_text(&agent, &id, "", "was cut short by somebody");
-    wait_for("the agent says so", SOON, || (home.log().contains("removed or renamed by somebody") && home.log().contains("was cut short")).then_some(()));
+    wait_for("the agent says so", SOON, || {
+        (home.log().contains("removed or renamed by somebody") && home.log().contains("was cut short")).then_some(())
+    });
     assert_eq!(agent.replicas()[0]["restarts"], 0);
 }
 

@@ -179,7 +179,12 @@ async fn logs_are_passed_on_from_the_agent() {
     controller.scale(1).await;
     let status = controller.until_ready(1).await;
     let id = status["replicas"][0]["id"].as_str().unwrap().to_owned();
-    for (query, passed) in [("", "follow=false"), ("?tail=5", "tail=5&follow=false"), ("?tail=7&follow=true", "tail=7&follow=true"), ("?since=10m&timestamps=true", "follow=false&since=600000ms&timestamps=true")] {
+    for (query, passed) in [
+        ("", "follow=false"),
+        ("?tail=5", "tail=5&follow=false"),
+        ("?tail=7&follow=true", "tail=7&follow=true"),
+        ("?since=10m&timestamps=true", "follow=false&since=600000ms&timestamps=true"),
+    ] {
         let answer = controller.call(Method::GET, &format!("/v1/replicas/{id}/logs{query}"), "").await;
         assert_eq!(answer.status, StatusCode::OK);
         assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
