@@ -217,6 +217,8 @@ impl fmt::Display for Query {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -78,8 +78,9 @@ fn flood() -> ExitCode {
         bytes += lines.len() as u64;
     }
     std::fs::write(&args[0], format!("{bytes} {}", longest.as_millis())).unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(1_000));
-    ExitCode::SUCCESS
+    loop {
+        std::thread::park();
+    }
 }
 
 fn sh(script: &str) {

@@ -198,6 +198,24 @@ async fn logs_are_passed_on_from_the_agent() {
 }
 
 #[tokio::test]
+async fn output_of_a_replica_that_nobody_has_any_more_is_asked_of_every_node() {
+    let (controller, agent, other) = (TestController::start().await, FakeAgent::start().await, FakeAgent::start().await);
+    let path = "/v1/replicas/0199b1c2-7d3e-7abc-8def-0123456789ab/logs";
+    let nobody = controller.call(Method::GET, path, "").await;
+    assert_eq!(nobody.status, StatusCode::NOT_FOUND);
+    controller.add(&agent.url()).await;
+    controller.add(&other.url()).await;
+    other.kill().await;
+    let answer = controller.call(Method::GET, &format!("{path}?since=1h"), "").await;
+    assert_eq!(answer.body, format!("said by {path} when asked for follow=false&since=3600000ms\n"));
+    agent.kill().await;
+    let silent = controller.call(Method::GET, path, "").await;
+    assert_eq!(silent.status, StatusCode::SERVICE_UNAVAILABLE);
+    silent.problem();
+    controller.stop().await;
+}
+
+#[tokio::test]
 async fn figures_are_in_prometheus_format() {
     let (controller, agent) = (TestController::start().await, FakeAgent::start().await);
     controller.add(&agent.url()).await;

@@ -148,13 +148,15 @@ impl Drain {
             // Empty; nothing else can happen to a pipe that this process holds open itself.
             _ => return false,
         };
-        if chunk.len() == room.buffer.len() && !self.is_large {
+        // A pipe that is full seldom holds quite as much as it could.
+        let is_flood = chunk.len() >= room.buffer.len() / 2;
+        if is_flood && !self.is_large {
             self.is_large = true;
             let _ = fcntl_setpipe_size(&self.pipe, PIPE_BYTES);
         }
         self.last.feed(chunk);
         let chunk_bytes = chunk.len();
-        if chunk_bytes == room.buffer.len() && self.is_full_for_long() {
+        if is_flood && self.is_full_for_long() {
             log.shed(chunk_bytes as u64);
         } else {
             log.take(self.stream, chunk, &mut room.records);
