@@ -245,7 +245,7 @@ fn full_disk() {
     wait_for("the log says so", SOON, || {
         let text: String =
             names(&home, &id).iter().map(|name| fs::read_to_string(directory(&home, &id).join(name)).unwrap_or_default()).collect();
-        text.contains(" ostler F ").then(|| assert!(text.contains("bytes of output were dropped here: cannot write")))
+        text.contains(" bytes of output were dropped here: cannot write").then_some(())
     });
     agent.wait("it recovers", |replicas| {
         let replica = of(replicas, &id);

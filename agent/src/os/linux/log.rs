@@ -453,6 +453,22 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_of_a_record_goes_with_the_file_that_it_was_begun_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::new(dir.path(), LogSpec::default());
+        feed(&mut log, Stream::Stdout, b"one\n");
+        // As if the disk had been full in the middle of a record, until somebody removed the file.
+        let mut whole = Vec::new();
+        record::write(&mut whole, &record::now().to_string(), Stream::Stdout, true, [b"three", b""]);
+        log.waiting.records = [b"a torn record\n".to_vec(), whole].concat();
+        fs::remove_file(place::file(dir.path(), 1)).unwrap();
+        log.files.look_again();
+        assert!(log.catch_up());
+        let seen = texts(dir.path());
+        assert!(seen.len() == 2 && seen[0].0 == Stream::Ostler && seen[1].2 == "three", "{seen:?}");
+    }
+
+    #[test]
     fn a_replica_that_writes_nothing_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let directory = dir.path().join("app");

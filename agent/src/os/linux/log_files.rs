@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use cluster::logs::{LogSpec, Stream};
 
 use super::system::is_same_file;
+use crate::logs::record::Record;
 use crate::logs::{place, record};
 
 /// How often it is looked whether the file is still there and as long as it was left.
@@ -72,7 +73,13 @@ impl LogFiles {
     }
 
     fn try_write(&mut self, piece: &[u8], note: &mut Option<String>, done: &mut usize) -> io::Result<()> {
-        self.look(note)?;
+        if self.look(note)? {
+            // The rest of a record that was begun in what is gone now means nothing.
+            let first = memchr::memchr(b'\n', piece).unwrap_or(piece.len());
+            if Record::read(piece.get(..first).unwrap_or_default()).is_none() {
+                *done = piece.len().min(first + 1);
+            }
+        }
         let is_full = self.open.as_ref().is_some_and(|open| open.bytes > 0 && open.bytes + piece.len() as u64 > self.spec.max_bytes);
         if is_full {
             self.open = None;
@@ -96,27 +103,26 @@ impl LogFiles {
         Ok(())
     }
 
-    /// Looks whether the file is still there and as long as it was left, and says so in the log if it is not.
-    fn look(&mut self, note: &mut Option<String>) -> io::Result<()> {
-        let Some(open) = &mut self.open else { return Ok(()) };
+    /// Looks whether the file is still there and as long as it was left, and says so in the log if it is not: then it is true.
+    fn look(&mut self, note: &mut Option<String>) -> io::Result<bool> {
+        let Some(open) = &mut self.open else { return Ok(false) };
         if open.looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
-            return Ok(());
+            return Ok(false);
         }
         open.looked_at = Some(Instant::now());
         let path = open.path.display();
         let length = open.file.metadata()?.len();
-        let sentence = if !is_same_file(&open.file, &open.path).unwrap_or(false) {
+        let is_there = is_same_file(&open.file, &open.path).unwrap_or(false);
+        let sentence = if !is_there {
             format!("the log file {path} was removed or renamed by somebody; another was begun")
         } else if length < open.bytes {
             format!("the log file {path} was cut short by somebody, from {} bytes to {length}", open.bytes)
         } else {
             open.bytes = length;
-            return Ok(());
+            return Ok(false);
         };
-        if length < open.bytes {
-            open.bytes = length;
-        }
-        if !is_same_file(&open.file, &open.path).unwrap_or(false) {
+        open.bytes = length;
+        if !is_there {
             self.open = None;
             self.begin_next()?;
         }
@@ -127,7 +133,7 @@ impl LogFiles {
             open.bytes += line.len() as u64;
         }
         *note = Some(sentence);
-        Ok(())
+        Ok(true)
     }
 
     /// Goes on with the newest file, if `bytes` fit into it.
