@@ -11,8 +11,10 @@ pub struct Config {
     pub listen: Listen,
     /// The name that people know it by; the default is `hostname:port`.
     pub name: Option<String>,
-    /// Where its pipes and the output of its replicas lie; the default is named after its port.
+    /// Where the pipes of its replicas lie; the default is named after its port.
     pub runtime_dir: Option<PathBuf>,
+    /// Where the output of its replicas is kept; the default is `logs` in `runtime_dir` if that is given, else it is named after its port.
+    pub log_dir: Option<PathBuf>,
     /// Listen on an address that is not loopback, in the clear, and let those in who come from outside.
     pub insecure: bool,
     /// Host names, beside IP addresses and `localhost`, that calls may be made by.

@@ -20,6 +20,8 @@ pub struct Figures {
     pub observers_cut_total: u64,
     /// Assignments that were refused.
     pub refused_total: u64,
+    /// Bytes of output that could not be kept.
+    pub log_dropped_bytes_total: u64,
 }
 
 impl Figures {
@@ -38,6 +40,12 @@ impl Figures {
             ("ostler_agent_observers", "gauge", "Readers of /v1/observe.", self.observers),
             ("ostler_agent_observers_cut_total", "counter", "Readers that were cut off.", self.observers_cut_total),
             ("ostler_agent_assignments_refused_total", "counter", "Assignments that were refused.", self.refused_total),
+            (
+                "ostler_agent_log_dropped_bytes_total",
+                "counter",
+                "Bytes that replicas wrote and the disk did not take.",
+                self.log_dropped_bytes_total,
+            ),
         ];
         for (name, kind, help, value) in single {
             header(&mut text, name, kind, help);

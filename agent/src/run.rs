@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::api::{Server, serve};
 use crate::config::Config;
 use crate::guardian::keeper::Keeper;
+use crate::logs::{self, LogDir};
 use crate::node::{self, BadName};
 use crate::os::{self, Signals};
-use crate::owner::{Door, Owner};
+use crate::owner::{Door, Ended, Owner};
 use crate::runtime_dir::{self, RuntimeDir};
 
 /// Why an agent did not start.
@@ -27,6 +28,9 @@ pub enum Error {
     /// Its runtime directory.
     #[error(transparent)]
     RuntimeDir(#[from] runtime_dir::Error),
+    /// Its log directory.
+    #[error(transparent)]
+    LogDir(#[from] logs::Error),
     /// Its guardian.
     #[error("cannot start the guardian, this program as a second process: {0}")]
     Guardian(#[source] io::Error),
@@ -60,9 +64,17 @@ pub async fn run(config: Config) -> Result<(), Error> {
         .map_err(|source| Error::Io { what: "tell the address that it listens on", source })?;
     let facts = node::facts(config.name.as_deref(), address.port())?;
     let runtime = RuntimeDir::open(config.runtime_dir.as_deref(), address)?;
+    let logs = match LogDir::open(config.log_dir.as_deref(), config.runtime_dir.as_deref(), address) {
+        Ok(logs) => logs,
+        Err(e) => {
+            runtime.remove();
+            return Err(e.into());
+        }
+    };
     let keeper = match Keeper::start(runtime.mark(), os::make_trees(runtime.path())) {
         Ok(keeper) => keeper,
         Err(e) => {
+            logs.close();
             runtime.remove();
             return Err(Error::Guardian(e));
         }
@@ -72,11 +84,12 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (door, requests) = Door::new();
     let server = Arc::new(Server::new(door, config.allow_host, config.insecure));
     serve(&server, listeners).map_err(|source| Error::Io { what: "accept connections", source })?;
-    let (keeper, runtime) = Owner::new(facts, runtime, keeper).run(signals, requests).await;
+    let Ended { keeper, runtime, logs } = Owner::new(facts, runtime, logs, keeper).run(signals, requests).await;
 
     // The guardian first: after a second signal whatever still runs is to end at once.
     keeper.end().await;
     server.end().await;
+    logs.close();
     runtime.remove();
     tracing::info!("the agent has ended");
     Ok(())

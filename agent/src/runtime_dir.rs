@@ -1,4 +1,4 @@
-//! The directory of one running agent: its replicas' pipes and output. Locked, so that no two agents share it, and gone when the agent
+//! The directory of one running agent: its replicas' pipes. Locked, so that no two agents share it, and gone when the agent
 //! ends in order.
 //!
 //! What lies in it at a start was left by an agent that was killed. Its processes are ended before anything else happens.
@@ -80,7 +80,7 @@ impl RuntimeDir {
         };
         let path = fs::canonicalize(&path).map_err(io_error)?;
         let mark = path.to_str().ok_or_else(|| Error::NotUtf8(path.clone()))?.to_owned();
-        let is_ours = made || parent.is_some() || path.join("replicas").exists();
+        let is_ours = made || parent.is_some() || path.join("replicas").exists() || path.join("logs").exists();
         let directory = RuntimeDir { path, mark, _lock: lock, is_ours, parent_is_ours: parent.is_some() };
         directory.end_leftovers()?;
         Ok(directory)
@@ -96,7 +96,7 @@ impl RuntimeDir {
         &self.path
     }
 
-    /// Where one replica's pipes and output lie.
+    /// Where one replica's pipes lie.
     pub fn replica(&self, id: ReplicaId) -> PathBuf {
         self.path.join("replicas").join(id.to_string())
     }
@@ -106,14 +106,16 @@ impl RuntimeDir {
         if let Err(e) = fs::remove_dir_all(self.replica(id))
             && e.kind() != ErrorKind::NotFound
         {
-            tracing::warn!(replica = %id, "cannot remove its output: {e}");
+            tracing::warn!(replica = %id, "cannot remove its pipes: {e}");
         }
     }
 
-    /// Removes it: the agent ends.
+    /// Removes it: the agent ends. Where logs lie in it, they stay.
     pub fn remove(self) {
         let removed = fs::remove_dir_all(self.path.join("replicas"));
-        if let Err(e) = removed.and_then(|()| if self.is_ours { fs::remove_dir(&self.path) } else { Ok(()) }) {
+        if let Err(e) = removed.and_then(|()| if self.is_ours { fs::remove_dir(&self.path) } else { Ok(()) })
+            && e.kind() != ErrorKind::DirectoryNotEmpty
+        {
             tracing::warn!("cannot remove the runtime directory {}: {e}", self.path.display());
         }
         if self.parent_is_ours
@@ -165,7 +167,7 @@ fn prepare(path: &Path, parent: Option<&(PathBuf, bool)>) -> io::Result<(bool, O
 }
 
 /// The port; with the address where it is not loopback, since hosts in network namespaces share `/run`.
-fn directory_name(listening: SocketAddr) -> String {
+pub fn directory_name(listening: SocketAddr) -> String {
     if listening.ip().is_loopback() { listening.port().to_string() } else { format!("{}-{}", listening.ip(), listening.port()) }
 }
 

@@ -9,6 +9,7 @@ use cluster::tree::Tree;
 use cluster::wire::{AssignedReplica, ReplicaReport};
 use cluster::{Now, ReplicaId};
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::port::Reservation;
 
@@ -25,8 +26,21 @@ pub struct Slot {
     pub replica: Replica,
     /// What its present attempt has.
     pub attempt: Attempt,
+    /// Its log.
+    pub log: SlotLog,
     /// What was said of it last, its age aside.
     pub reported: Option<ReplicaReport>,
+}
+
+/// What is known of a replica's log.
+#[derive(Debug, Default)]
+pub struct SlotLog {
+    /// Bytes of output that could not be kept.
+    pub dropped_bytes: u64,
+    /// Why output cannot be kept now.
+    pub trouble: Option<String>,
+    /// Cancelled when the replica is gone: nothing will be added.
+    pub gone: CancellationToken,
 }
 
 /// What belongs to one attempt, and goes with it.
@@ -61,7 +75,15 @@ impl Drop for Probe {
 impl Slot {
     /// A replica that was just assigned.
     pub fn new(assigned: &AssignedReplica, spec: Arc<AppSpec>, replica: Replica) -> Self {
-        Slot { app: assigned.app.clone(), revision: assigned.revision, spec, replica, attempt: Attempt::default(), reported: None }
+        Slot {
+            app: assigned.app.clone(),
+            revision: assigned.revision,
+            spec,
+            replica,
+            attempt: Attempt::default(),
+            log: SlotLog::default(),
+            reported: None,
+        }
     }
 
     /// What is said of it now.
@@ -72,6 +94,7 @@ impl Slot {
             State::Running { ready_at_ms, .. } => now.since_ms(ready_at_ms) >= self.replica.rules.restart.reset_after_ms,
             _ => false,
         };
+        let failure = self.replica.last_failure.clone().filter(|_| !is_running);
         ReplicaReport {
             id,
             app: self.app.clone(),
@@ -86,7 +109,8 @@ impl Slot {
             age_ms: if pid.is_some() { now.since_ms(self.attempt.started_at_ms) } else { 0 },
             restarts: self.replica.attempt.saturating_sub(1),
             failures: if is_steady { 0 } else { self.replica.failures },
-            detail: if is_running { String::new() } else { self.replica.last_failure.clone().unwrap_or_default() },
+            detail: failure.or_else(|| self.log.trouble.as_ref().map(|why| format!("its output is not kept: {why}"))).unwrap_or_default(),
+            log_dropped_bytes: self.log.dropped_bytes,
         }
     }
 

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
+use crate::logs::LogSpec;
 
 /// The most replicas that may be asked of one app.
 pub const COUNT_MAX: u32 = 1_000_000;
@@ -93,6 +94,9 @@ pub struct AppSpec {
     /// A replica of which a limit cannot be enforced is not started.
     #[serde(default)]
     pub strict_limits: bool,
+    /// How much of its output is kept.
+    #[serde(default)]
+    pub logs: LogSpec,
 }
 
 fn drain_ms_default() -> u64 {
@@ -118,6 +122,7 @@ impl AppSpec {
             keepalive_idle_ms: keepalive_idle_ms_default(),
             limits: Limits::default(),
             strict_limits: false,
+            logs: LogSpec::default(),
         }
     }
 }

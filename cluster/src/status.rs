@@ -86,6 +86,8 @@ pub struct ReplicaStatus {
     pub uptime_seconds: f64,
     /// How often its process was started again in place.
     pub restarts: u32,
+    /// How many bytes of its output could not be kept.
+    pub log_dropped_bytes: u64,
 }
 
 impl ClusterState {
@@ -161,6 +163,7 @@ impl ClusterState {
                     limits: report.limits.clone(),
                     uptime_seconds: if has_process { seconds(seen.age_ms(now)) } else { 0.0 },
                     restarts: report.restarts,
+                    log_dropped_bytes: report.log_dropped_bytes,
                 });
             }
         }
@@ -183,6 +186,7 @@ impl ClusterState {
                 limits: Enforcement::new(),
                 uptime_seconds: 0.0,
                 restarts: 0,
+                log_dropped_bytes: 0,
             });
         }
         replicas.sort_by_key(|replica| replica.id);

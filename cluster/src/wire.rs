@@ -219,6 +219,9 @@ pub struct ReplicaReport {
     /// A sentence, where there is something to say: why it does not run, its last words.
     #[serde(default)]
     pub detail: String,
+    /// How many bytes of its output could not be kept, since its agent has it.
+    #[serde(default)]
+    pub log_dropped_bytes: u64,
 }
 
 /// Where a replica is in its life, in the order in which one attempt passes through.

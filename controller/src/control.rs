@@ -49,10 +49,18 @@ pub enum Message {
     Settled(NodeId, oneshot::Sender<Option<NodeStatus>>),
     /// Dial all nodes that are not heard, and say when each has answered or not.
     Knock(oneshot::Sender<()>),
-    /// How is the node of this replica reached?
-    LinkOf(ReplicaId, oneshot::Sender<Option<Arc<dyn Link>>>),
+    /// How are the nodes reached that may have something of this replica?
+    LinksFor(ReplicaId, oneshot::Sender<LinksFor>),
     /// A write to the store, asked for by an earlier decision, has ended.
     Stored(StoreWork),
+}
+
+/// By which links something of a replica may be found.
+pub enum LinksFor {
+    /// It is on this node.
+    One(Arc<dyn Link>),
+    /// It is on none now: any of these may have had it.
+    Any(Vec<Arc<dyn Link>>),
 }
 
 impl From<Event> for Message {
@@ -127,12 +135,12 @@ impl ControlHandle {
         self.ask(ANSWER, Message::Knock).await
     }
 
-    /// The link to the node on which a replica is. `None`: there is no such replica.
+    /// The links by which something of a replica may be found.
     ///
     /// # Errors
     /// [`Silent`].
-    pub async fn link_of(&self, replica: ReplicaId) -> Result<Option<Arc<dyn Link>>, Silent> {
-        self.ask(ANSWER, |reply| Message::LinkOf(replica, reply)).await
+    pub async fn links_for(&self, replica: ReplicaId) -> Result<LinksFor, Silent> {
+        self.ask(ANSWER, |reply| Message::LinksFor(replica, reply)).await
     }
 }
 
@@ -245,8 +253,9 @@ impl Control {
                 unanswered.iter().for_each(|node| self.links.dial_now(*node));
                 pending.knocks.push(Knock { unanswered, until: Instant::now() + KNOCK, reply });
             }
-            Message::LinkOf(replica, reply) => {
-                let _ = reply.send(self.link_of(replica));
+            Message::LinksFor(replica, reply) => {
+                let of = self.link_of(replica);
+                let _ = reply.send(of.map_or_else(|| LinksFor::Any(self.links.all()), LinksFor::One));
             }
             Message::Stored(StoreWork::Epoch) => pending.epoch = false,
             Message::Stored(StoreWork::Members { forget, taken_over }) => {

@@ -1,6 +1,8 @@
 //! `ostler logs`: what a replica wrote.
 
 use anyhow::bail;
+use cluster::ReplicaId;
+use cluster::logs::{Query, Since};
 
 use crate::client::Client;
 use crate::output;
@@ -10,7 +12,7 @@ use crate::view::{Replica, Status};
 /// Show what a replica wrote to its stdout and stderr.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Id of the replica as `ostler status` shows it, or a beginning or an end of it that no other has
+    /// Id of the replica as `ostler status` shows it, or a beginning or an end of it that no other has; the whole id of one that is gone
     replica: String,
     /// Go on with what it writes from now on, until Ctrl+C
     #[arg(short, long)]
@@ -18,6 +20,12 @@ pub struct Args {
     /// Begin with the last N lines
     #[arg(long, value_name = "N", default_value_t = 100)]
     tail: u32,
+    /// Leave out what is older than this time (as in 2026-03-01T12:00:00Z), or than so long ago (as in 10m)
+    #[arg(long, value_name = "TIME|DURATION", value_parser = Since::parse)]
+    since: Option<Since>,
+    /// Begin each line with its time and its stream
+    #[arg(short, long)]
+    timestamps: bool,
 }
 
 /// Runs it.
@@ -31,10 +39,14 @@ pub async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
 }
 
 async fn show(client: &Client, args: Args) -> anyhow::Result<()> {
-    let status = Status::fetch(client).await?;
-    let id = &the_one(&status.replicas, &args.replica)?.id;
-    let follow = if args.follow { "&follow=true" } else { "" };
-    let mut stream = client.open(&format!("/v1/replicas/{id}/logs?tail={}{follow}", args.tail)).await?;
+    let id = match args.replica.parse::<ReplicaId>() {
+        // One that is gone is in no list, and its output may still be there.
+        Ok(id) => id.to_string(),
+        Err(_) => the_one(&Status::fetch(client).await?.replicas, &args.replica)?.id.clone(),
+    };
+    let Args { follow, since, timestamps, .. } = args;
+    let query = Query { tail: Some(args.tail.into()), follow, since, timestamps, stream: None };
+    let mut stream = client.open(&format!("/v1/replicas/{id}/logs?{query}")).await?;
     while let Some(bytes) = stream.next().await {
         output::print_bytes(&bytes?)?;
     }
@@ -48,7 +60,9 @@ fn the_one<'a>(replicas: &'a [Replica], text: &str) -> anyhow::Result<&'a Replic
     let mut fitting = replicas.iter().filter(fits);
     match (fitting.next(), fitting.count()) {
         (Some(replica), 0) => Ok(replica),
-        (None, _) => bail!("no replica's id begins or ends with \"{text}\": `ostler status` lists them"),
+        (None, _) => {
+            bail!("no replica's id begins or ends with \"{text}\": `ostler status` lists them, and one that is gone needs its whole id")
+        }
         (Some(_), others) => bail!("{} replicas' ids begin or end with \"{text}\": give more of it", others + 1),
     }
 }

@@ -30,9 +30,13 @@ pub struct AgentArgs {
     /// The name of this node [default: HOSTNAME:PORT]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Where output and sockets of running replicas are kept [default: /run/ostler/PORT for root, or $XDG_RUNTIME_DIR/ostler/PORT]
+    /// Where pipes of running replicas are kept [default: /run/ostler/PORT for root, or $XDG_RUNTIME_DIR/ostler/PORT]
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
+    /// Where output of replicas is kept, for a day after their end [default: DIR/logs if --runtime-dir is given, else
+    /// $LOGS_DIRECTORY/PORT, /var/log/ostler/PORT for root, or ~/.local/state/ostler/logs/PORT]
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
     /// Let it listen on an address that is not loopback, in the clear: everybody who reaches it can run programs here
     #[arg(long)]
     insecure: bool,
@@ -53,6 +57,7 @@ impl AgentArgs {
             listen: self.listen.map_or(Listen::Loopback { port: self.port }, Listen::Exactly),
             name: self.name.clone(),
             runtime_dir: self.runtime_dir.clone(),
+            log_dir: self.log_dir.clone(),
             insecure: self.insecure,
             allow_host: self.allow_host.clone(),
         }

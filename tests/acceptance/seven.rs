@@ -170,6 +170,12 @@ impl RuntimeDirs {
 
 impl Drop for RuntimeDirs {
     fn drop(&mut self) {
+        // What replicas wrote outlives the agents.
+        for directory in &self.0 {
+            let logs = if needs::is_root() { PathBuf::from("/var/log/ostler") } else { continue };
+            let _ = directory.file_name().map(|port| fs::remove_dir_all(logs.join(port)));
+            let _ = fs::remove_dir(logs);
+        }
         // Agents that end as they should remove them; here they were killed.
         if std::thread::panicking() {
             for directory in &self.0 {

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use cluster::access::{self, Provenance};
 use cluster::fence::Refusal;
+use cluster::logs::Query;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -77,9 +78,9 @@ impl Connection {
                 self.assign(request.into_body(), waits).await
             }
             Endpoint::Logs(id) => {
-                let query = logs::Query::parse(request.uri().query().unwrap_or_default())
+                let query = Query::parse(request.uri().query().unwrap_or_default())
                     .map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, detail))?;
-                let replica = door.ask(|reply| Ask::Replica(id, reply)).await.map_err(busy)?.ok_or_else(|| no_replica(id))?;
+                let source = door.ask(|reply| Ask::Log(id, reply)).await.map_err(busy)?.ok_or_else(|| no_log(id))?;
                 let Ok(permit) = Arc::clone(&self.server.log_readers).try_acquire_owned() else {
                     return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many readers of logs; end one"));
                 };
@@ -90,7 +91,7 @@ impl Connection {
                     tokio::select! {
                         biased;
                         () = end.cancelled() => {}
-                        () = logs::send(replica.directory, query, sender) => {}
+                        () = logs::send(source, query, sender) => {}
                     }
                 });
                 Ok(stream("text/plain; charset=utf-8", chunks))
@@ -160,6 +161,11 @@ fn busy(busy: Busy) -> Problem {
 
 fn no_replica(id: cluster::ReplicaId) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no replica {id} on this node; ask the controller where it is"))
+}
+
+fn no_log(id: cluster::ReplicaId) -> Problem {
+    let detail = format!("there is no replica {id} on this node, and no output of it: it wrote none, or it has been gone for too long");
+    Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
 fn with_type(content_type: &'static str, body: Body) -> Response<Body> {

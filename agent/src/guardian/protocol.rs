@@ -1,13 +1,14 @@
 //! What agent and guardian say to each other: a JSON object a line, both ways.
 //!
 //! Both ends are the same program file, so there is one version of this. The number of messages under way is bounded by itself: the
-//! guardian speaks only of attempts that the agent asked for, three times of each at most.
+//! guardian speaks only of attempts that the agent asked for, three times of each at most, and of a log once a second, if the agent reads.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cluster::ReplicaId;
 use cluster::limits::{Enforcement, Limits};
+use cluster::logs::LogSpec;
 use cluster::supervise::Exit;
 use cluster::tree::Tree;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ pub struct Spawn {
     pub args: Vec<String>,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
-    /// Where its pipes and its output lie.
+    /// Where its pipes lie.
     pub directory: PathBuf,
     /// The cgroup to make for it, where the agent has one.
     pub cgroup: Option<Cgroup>,
@@ -56,6 +57,10 @@ pub struct Spawn {
     pub limits: Limits,
     /// Do not start it if one of them cannot be enforced.
     pub strict_limits: bool,
+    /// Where its log is kept.
+    pub log: PathBuf,
+    /// How much of it.
+    pub log_spec: LogSpec,
 }
 
 /// A cgroup: the directory, and how `/proc/PID/cgroup` names it.
@@ -120,8 +125,26 @@ pub enum Message {
         #[serde(flatten)]
         attempt: Attempt,
     },
+    /// Something about the log of a replica.
+    Log {
+        /// Whose.
+        id: ReplicaId,
+        /// What.
+        news: LogNews,
+    },
     /// The answer to a ping.
     Pong,
+}
+
+/// What is new about a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogNews {
+    /// Bytes of output that were dropped since the last news.
+    pub dropped_bytes: u64,
+    /// Why output cannot be kept now; `None` when it can.
+    pub trouble: Option<String>,
+    /// What somebody else did to the files.
+    pub note: Option<String>,
 }
 
 /// One line, with its end.
@@ -156,6 +179,8 @@ mod tests {
                 limiters: vec![cgroup],
                 limits: Limits { nice: Some(3), ..Limits::default() },
                 strict_limits: true,
+                log: "/var/log/x".into(),
+                log_spec: LogSpec::default(),
             })),
             Command::Terminate(attempt),
             Command::Kill(attempt),
@@ -181,6 +206,7 @@ mod tests {
             Message::Exited { attempt, exit: Exit::Code(-1), last_line: None },
             Message::Exited { attempt, exit: Exit::OutOfMemory(None), last_line: None },
             Message::TreeGone { attempt },
+            Message::Log { id: attempt.id, news: LogNews { dropped_bytes: 3, trouble: Some("full".into()), note: None } },
             Message::Pong,
         ];
         for message in messages {

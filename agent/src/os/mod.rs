@@ -32,12 +32,12 @@ pub(crate) use imp::end_leftovers;
 pub(crate) use imp::hostname;
 /// Whether a path is a regular file that can be executed.
 pub(crate) use imp::is_executable;
-/// Whether a path still leads to an open file.
-pub(crate) use imp::is_same_file;
 /// Locks a directory for as long as the file lives; `None` when somebody else holds it.
 pub(crate) use imp::lock_directory;
 /// Makes a cgroup for an agent, where one can be written.
 pub(crate) use imp::make_trees;
+/// Where this user's agents keep the output of their replicas.
+pub(crate) use imp::log_base;
 /// Memory of this host in bytes; 0 where it is not known.
 pub(crate) use imp::memory_bytes;
 /// Whether the process at the other end of a loopback connection belongs to root or to this user.

@@ -125,6 +125,10 @@ pub(crate) fn runtime_base() -> (PathBuf, bool) {
     (std::env::temp_dir().join("ostler"), false)
 }
 
+pub(crate) fn log_base() -> PathBuf {
+    std::env::temp_dir().join("ostler-logs")
+}
+
 pub(crate) fn private_directory(_path: &Path) -> io::Result<bool> {
     Err(not_yet())
 }
@@ -135,8 +139,4 @@ pub(crate) fn lock_directory(_path: &Path) -> io::Result<Option<File>> {
 
 pub(crate) fn peer_may_command(_peer: SocketAddr, _local: SocketAddr) -> bool {
     false
-}
-
-pub(crate) fn is_same_file(_open: &File, _path: &Path) -> io::Result<bool> {
-    Err(not_yet())
 }

@@ -67,6 +67,8 @@ impl Owner {
             limiters: if limits.need_cgroup() { self.keeper.limiters(Attempt { id, attempt }) } else { vec![] },
             limits,
             strict_limits: slot.spec.strict_limits,
+            log: self.logs.of(&slot.app, id),
+            log_spec: slot.spec.logs,
         })));
         Ok(())
     }
@@ -88,6 +90,7 @@ impl Owner {
         self.dirty.remove(&id);
         self.keeper.send(&Command::Forget { id });
         self.runtime.remove_replica(id);
+        self.log_ended(&slot, id);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod assign;
 mod life;
+mod logs;
 mod request;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::goodbye::Goodbye;
 use crate::guardian::keeper::{Happening, Keeper};
 use crate::guardian::protocol::Message;
+use crate::logs::LogDir;
 use crate::metrics::Figures;
 use crate::observe::{Observers, Standing};
 use crate::os::{self, Signal, Signals};
@@ -41,12 +43,29 @@ const TURN_MAX: usize = 16;
 /// A watcher that was there so recently may come back: it was cut off, or its connection broke.
 const OBSERVED_FOR_MS: u64 = 300;
 
+/// Old output is removed this often, and soon after replicas are gone.
+const CLEAN_EVERY_MS: u64 = 60_000;
+
+/// What is left for others to end.
+#[derive(Debug)]
+pub struct Ended {
+    /// The guardian.
+    pub keeper: Keeper,
+    /// The directory of pipes.
+    pub runtime: RuntimeDir,
+    /// The directory of output.
+    pub logs: LogDir,
+}
+
 /// The agent's state.
 #[derive(Debug)]
 pub struct Owner {
     clock: Clock,
     facts: NodeFacts,
     runtime: RuntimeDir,
+    logs: LogDir,
+    /// When old output is removed next, in monotonic milliseconds.
+    clean_at_ms: u64,
     search: SearchPath,
     keeper: Keeper,
     held: Held,
@@ -70,12 +89,14 @@ pub struct Owner {
 
 impl Owner {
     /// An agent that runs nothing.
-    pub fn new(facts: NodeFacts, runtime: RuntimeDir, keeper: Keeper) -> Self {
+    pub fn new(facts: NodeFacts, runtime: RuntimeDir, logs: LogDir, keeper: Keeper) -> Self {
         Owner {
             clock: Clock::start(),
             observers: Observers::new(facts.instance),
             facts,
             runtime,
+            logs,
+            clean_at_ms: CLEAN_EVERY_MS,
             search: SearchPath::of_this_process(),
             keeper,
             held: Held::default(),
@@ -92,8 +113,8 @@ impl Owner {
         }
     }
 
-    /// Runs until the agent has said goodbye. What is left then is for the caller to end: the guardian, and the directory.
-    pub async fn run(mut self, mut signals: Signals, mut requests: mpsc::Receiver<Request>) -> (Keeper, RuntimeDir) {
+    /// Runs until the agent has said goodbye. What is left then is for the caller to end.
+    pub async fn run(mut self, mut signals: Signals, mut requests: mpsc::Receiver<Request>) -> Ended {
         let mut heartbeat = interval(HEARTBEAT_EVERY);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -109,7 +130,10 @@ impl Owner {
                     Signal::Child => os::reap(),
                 },
                 () = sleep_until(wake) => self.tick(),
-                _ = heartbeat.tick() => self.observers.heartbeat(self.standing()),
+                _ = heartbeat.tick() => {
+                    self.observers.heartbeat(self.standing());
+                    self.clean_logs();
+                }
                 happening = self.keeper.next() => self.happened(happening),
                 Some(probed) = self.probes.join_next() => {
                     // One that was ended with its attempt says nothing.
@@ -129,7 +153,7 @@ impl Owner {
         }
         self.flushed_at_ms = 0;
         self.flush();
-        (self.keeper, self.runtime)
+        Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs }
     }
 
     fn happened(&mut self, happening: Happening) {
@@ -154,6 +178,7 @@ impl Owner {
                 self.feed(attempt.id, Event::Exited { attempt: attempt.attempt, exit, last_line });
             }
             Happening::Said(Message::TreeGone { attempt }) => self.feed(attempt.id, Event::TreeGone { attempt: attempt.attempt }),
+            Happening::Said(Message::Log { id, news }) => self.log_news(id, news),
             Happening::Said(Message::Pong) => {}
             Happening::TreesGone => {
                 let attempts: Vec<(ReplicaId, u32)> = self.slots.iter().map(|(id, slot)| (*id, slot.replica.attempt)).collect();

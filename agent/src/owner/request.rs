@@ -1,6 +1,5 @@
 //! What the API asks of the owner, and how.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Owner;
+use crate::logs::Source;
 
 /// The most questions that wait.
 const QUEUE_MAX: usize = 256;
@@ -27,6 +27,8 @@ pub enum Request {
     Observe(CancellationToken, oneshot::Sender<Option<mpsc::Receiver<Bytes>>>),
     /// Where is this replica?
     Replica(ReplicaId, oneshot::Sender<Option<Whereabouts>>),
+    /// Where is what this replica wrote, which may be gone?
+    Log(ReplicaId, oneshot::Sender<Option<Source>>),
     /// What is this node?
     Node(oneshot::Sender<NodeFacts>),
     /// Figures, as text.
@@ -47,8 +49,6 @@ pub struct Refused {
 pub struct Whereabouts {
     /// Its port, while its process is there.
     pub port: Option<u16>,
-    /// Where its output lies.
-    pub directory: PathBuf,
 }
 
 /// The owner did not answer in time.
@@ -90,11 +90,11 @@ impl Owner {
                 let _ = reply.send(self.observers.add(snapshot, self.standing(), cut));
             }
             Request::Replica(id, reply) => {
-                let whereabouts = self
-                    .slots
-                    .get(&id)
-                    .map(|slot| Whereabouts { port: slot.attempt.pid.and(slot.attempt.port), directory: self.runtime.replica(id) });
+                let whereabouts = self.slots.get(&id).map(|slot| Whereabouts { port: slot.attempt.pid.and(slot.attempt.port) });
                 let _ = reply.send(whereabouts);
+            }
+            Request::Log(id, reply) => {
+                let _ = reply.send(self.log_of(id));
             }
             Request::Node(reply) => {
                 let _ = reply.send(NodeFacts { cluster: self.cluster(), ..self.facts.clone() });

@@ -21,6 +21,7 @@ pub fn main() -> ExitCode {
         listen: gateway::listen::Listen::Loopback { port: args.get(1).map_or(0, |port| port.parse().unwrap()) },
         name: Some("test-node".to_owned()),
         runtime_dir: Some(PathBuf::from(&args[0])),
+        log_dir: None,
         insecure: false,
         allow_host: vec![],
     };

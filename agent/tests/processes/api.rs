@@ -214,6 +214,11 @@ fn logs() {
     assert_eq!(http::chunk_of(&mut reader).unwrap(), b"later\n");
     assert_eq!(agent.put(json!({})).status, 202);
     assert_eq!(http::chunk_of(&mut reader), None);
+    for bad in ["since=yesterday", "timestamps=1", "follow=yes", "nope=1"] {
+        let answer = get(agent.port, &format!("{path}?{bad}"));
+        assert_eq!(answer.status, 400, "{bad}");
+        assert!(!answer.json()["detail"].as_str().unwrap().contains('\n'), "{bad}");
+    }
 }
 
 fn one_agent_per_directory_and_port() {

@@ -33,6 +33,13 @@ pub fn main() -> ExitCode {
             eprintln!("these are my last words");
             ExitCode::from(3)
         }
+        // Writes to stdout as fast as it can, or at most so many bytes in a second, for so many milliseconds, and then tells a file how much it was.
+        "flood" => flood(),
+        // Writes a line every 10 ms.
+        "ticks" => loop {
+            println!("a line of one hundred bytes or so, which says little: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        },
         "facts" => {
             print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());
             print!("{}", std::fs::read_to_string("/proc/self/limits").unwrap());
@@ -48,6 +55,31 @@ pub fn main() -> ExitCode {
             echo(TcpListener::bind(("127.0.0.1", port)).unwrap())
         }
         other => panic!("no replica {other:?}"),
+    }
+}
+
+/// `flood FILE MILLISECONDS BYTES_PER_SECOND`
+fn flood() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(3).collect();
+    let (ms, rate): (u64, u64) = (args[1].parse().unwrap(), args[2].parse().unwrap());
+    let lines = [vec![b'x'; 99], b"\n".to_vec()].concat().repeat(640);
+    let mut stdout = std::fs::File::from(rustix::io::dup(rustix::stdio::stdout()).unwrap());
+    let began = std::time::Instant::now();
+    let (mut bytes, mut longest) = (0_u64, std::time::Duration::ZERO);
+    while began.elapsed().as_millis() < u128::from(ms) {
+        if bytes * 1_000 > rate * began.elapsed().as_millis() as u64 {
+            // It keeps to its rate.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            continue;
+        }
+        let before = std::time::Instant::now();
+        stdout.write_all(&lines).unwrap();
+        longest = longest.max(before.elapsed());
+        bytes += lines.len() as u64;
+    }
+    std::fs::write(&args[0], format!("{bytes} {}", longest.as_millis())).unwrap();
+    loop {
+        std::thread::park();
     }
 }
 

@@ -429,6 +429,7 @@ impl Agent {
                     limits: Default::default(),
                     age_ms: 0,
                     restarts: 0,
+                    log_dropped_bytes: 0,
                     failures: 0,
                     detail: String::new(),
                 };

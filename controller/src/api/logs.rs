@@ -1,54 +1,51 @@
 //! The output of a replica, passed on from its agent as it comes.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use cluster::ReplicaId;
+use cluster::logs::Query;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use http::{StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::problem::Problem;
 use super::segment::Segment;
 use super::{Api, streams};
-use crate::link::Passed;
+use crate::control::LinksFor;
+use crate::link::{Error, Link, Passed};
 
-/// The most lines that can be asked for.
-const TAIL_MAX: u64 = 1_000_000;
 /// How much of an agent's refusal is read.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+/// How many nodes are asked at a time for the output of a replica that is gone.
+const ASKED_MAX: usize = 16;
 
-/// What is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Query {
-    tail: Option<u64>,
-    follow: bool,
-}
-
-/// The output of a replica: standard output and standard error.
+/// The output of a replica: standard output and standard error. That of one that is gone is kept for a while.
 #[utoipa::path(get, path = "/v1/replicas/{id}/logs", tag = "replicas", params(
     ("id" = String, Path, description = "The replica's id"),
     ("tail" = Option<u64>, Query, description = "Only so many of its last lines"),
     ("follow" = Option<bool>, Query, description = "Go on with what it writes from now on"),
+    ("since" = Option<String>, Query, description = "Nothing older than this time (RFC 3339) or than so long ago, as in 10m"),
+    ("timestamps" = Option<bool>, Query, description = "Each line begins with its time and its stream"),
+    ("stream" = Option<String>, Query, description = "stdout or stderr; both without it"),
 ), responses(
     (status = 200, description = "Its output", content_type = "text/plain", body = String),
     (status = 400, description = "Not a replica's id, or an unknown parameter", body = Problem),
-    (status = 404, description = "No replica has this id", body = Problem),
+    (status = 404, description = "No replica has this id, and no output of one is kept", body = Problem),
     (status = 503, description = "Its agent does not answer", body = Problem),
 ))]
 pub async fn logs(State(api): State<Api>, Segment(id): Segment, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let id: ReplicaId = id.parse().map_err(|error: cluster::id::BadId| Problem::bad_request(error.to_string()))?;
     let query = Query::parse(query.as_deref().unwrap_or_default()).map_err(Problem::bad_request)?;
     let slot = if query.follow { Some(streams::slot(&api)?) } else { None };
-    let link = api.control.link_of(id).await?;
-    let link = link.ok_or_else(|| Problem::not_found(format!("no replica has the id {id}; GET /status lists the replicas")))?;
-    let answer = link
-        .logs(id, &query.to_string())
-        .await
-        .map_err(|error| Problem::unavailable(format!("{error}; try again when its node is ready")))?;
+    let answer = match api.control.links_for(id).await? {
+        LinksFor::One(link) => of_one(&*link, id, query).await?,
+        LinksFor::Any(links) => of_any(links, id, query).await?,
+    };
     let (head, body) = answer.into_parts();
-    if head.status != StatusCode::OK {
-        return Err(refused(head.status, body, id).await);
-    }
     let kind = head.headers.get(header::CONTENT_TYPE).cloned();
     let body = match slot {
         Some(slot) => streams::until_the_end(&api, body, slot),
@@ -62,6 +59,46 @@ pub async fn logs(State(api): State<Api>, Segment(id): Segment, RawQuery(query):
     Ok(response)
 }
 
+async fn of_one(link: &dyn Link, id: ReplicaId, query: Query) -> Result<http::Response<Passed>, Problem> {
+    let answer = link.logs(id, &query.to_string()).await;
+    let answer = answer.map_err(|error| Problem::unavailable(format!("{error}; try again when its node is ready")))?;
+    if answer.status() == StatusCode::OK {
+        return Ok(answer);
+    }
+    let (head, body) = answer.into_parts();
+    Err(refused(head.status, body, id).await)
+}
+
+fn ask(link: Arc<dyn Link>, id: ReplicaId, query: Query) -> BoxFuture<'static, Result<http::Response<Passed>, Error>> {
+    Box::pin(async move { link.logs(id, &query.to_string()).await })
+}
+
+/// What runs is all that a controller knows. Who had a replica that is gone is asked of every node.
+async fn of_any(links: Vec<Arc<dyn Link>>, id: ReplicaId, query: Query) -> Result<http::Response<Passed>, Problem> {
+    let asked: Vec<BoxFuture<'static, _>> = links.into_iter().map(|link| ask(link, id, query)).collect();
+    let mut answers = futures_util::stream::iter(asked).buffer_unordered(ASKED_MAX);
+    let mut silent: Option<(usize, Error)> = None;
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(answer) if answer.status() == StatusCode::OK => return Ok(answer),
+            Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {}
+            Ok(answer) => {
+                let (head, body) = answer.into_parts();
+                return Err(refused(head.status, body, id).await);
+            }
+            Err(error) => silent = Some((silent.map_or(1, |(count, _)| count + 1), error)),
+        }
+    }
+    match silent {
+        None => Err(Problem::not_found(format!(
+            "no replica has the id {id}, and no node has output of one; GET /status lists the replicas, and what one wrote is kept for a day after its end"
+        ))),
+        Some((count, error)) => Err(Problem::unavailable(format!(
+            "no node that answers has anything of replica {id}, and {count} did not answer ({error}); try again when all nodes are ready"
+        ))),
+    }
+}
+
 async fn refused(status: StatusCode, body: Passed, id: ReplicaId) -> Problem {
     let read = tokio::time::timeout(std::time::Duration::from_secs(1), Limited::new(body, REFUSAL_BYTES_MAX).collect()).await;
     let bytes = read.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
@@ -71,56 +108,5 @@ async fn refused(status: StatusCode, body: Passed, id: ReplicaId) -> Problem {
     match status {
         StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Problem::new(status, detail),
         _ => Problem::unavailable(detail),
-    }
-}
-
-impl Query {
-    fn parse(text: &str) -> Result<Self, String> {
-        let mut query = Query::default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=').unwrap_or((pair, "")) {
-                ("tail", number) => {
-                    let fits = |tail: &u64| *tail <= TAIL_MAX && number.bytes().all(|byte| byte.is_ascii_digit());
-                    let tail = number.parse().ok().filter(fits);
-                    query.tail = Some(tail.ok_or_else(|| format!("tail takes a whole number from 0 to {TAIL_MAX}, as in ?tail=100"))?);
-                }
-                ("follow", "" | "true") => query.follow = true,
-                ("follow", "false") => query.follow = false,
-                ("follow", _) => return Err("follow takes true or false, as in ?follow=true".to_owned()),
-                (other, _) => {
-                    return Err(format!(
-                        "there is no parameter \"{}\"; logs take ?tail=N and ?follow=true",
-                        other.chars().take(64).collect::<String>()
-                    ));
-                }
-            }
-        }
-        Ok(query)
-    }
-}
-
-impl std::fmt::Display for Query {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(tail) = self.tail {
-            write!(f, "tail={tail}&")?;
-        }
-        write!(f, "follow={}", self.follow)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Query;
-
-    #[test]
-    fn parameters_are_few_and_strict() {
-        for (text, tail, follow) in
-            [("", None, false), ("tail=5", Some(5), false), ("follow", None, true), ("tail=0&follow=true", Some(0), true)]
-        {
-            assert_eq!(Query::parse(text), Ok(Query { tail, follow }), "{text}");
-        }
-        for text in ["tail=", "tail=-1", "tail=+1", "tail=1.0", "tail=99999999999999999999", "follow=yes", "x", "tail=1&x=2", "Tail=1"] {
-            assert!(Query::parse(text).is_err(), "{text}");
-        }
     }
 }

@@ -118,6 +118,9 @@ pub struct Replica {
     /// How often its process was started again in place.
     #[schema(example = 0)]
     pub restarts: u32,
+    /// How many bytes of its output its node could not keep.
+    #[schema(example = 0)]
+    pub log_dropped_bytes: u64,
 }
 
 /// What holds the processes of a replica together.
@@ -242,6 +245,7 @@ impl From<status::ReplicaStatus> for Replica {
             limits: replica.limits,
             uptime_seconds: replica.uptime_seconds,
             restarts: replica.restarts,
+            log_dropped_bytes: replica.log_dropped_bytes,
         }
     }
 }

@@ -79,6 +79,11 @@ impl Links {
         }
     }
 
+    /// The links to all nodes.
+    pub fn all(&self) -> Vec<Arc<dyn Link>> {
+        self.nodes.values().map(|running| Arc::clone(&running.link)).collect()
+    }
+
     /// The link to a node.
     pub fn get(&self, node: NodeId) -> Option<Arc<dyn Link>> {
         self.nodes.get(&node).map(|running| Arc::clone(&running.link))

@@ -181,7 +181,12 @@ async fn logs_are_passed_on_from_the_agent() {
     controller.scale(1).await;
     let status = controller.until_ready(1).await;
     let id = status["replicas"][0]["id"].as_str().unwrap().to_owned();
-    for (query, passed) in [("", "follow=false"), ("?tail=5", "tail=5&follow=false"), ("?tail=7&follow=true", "tail=7&follow=true")] {
+    for (query, passed) in [
+        ("", "follow=false"),
+        ("?tail=5", "tail=5&follow=false"),
+        ("?tail=7&follow=true", "tail=7&follow=true"),
+        ("?since=10m&timestamps=true", "follow=false&since=600000ms&timestamps=true"),
+    ] {
         let answer = controller.call(Method::GET, &format!("/v1/replicas/{id}/logs{query}"), "").await;
         assert_eq!(answer.status, StatusCode::OK);
         assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
@@ -191,6 +196,24 @@ async fn logs_are_passed_on_from_the_agent() {
     let answer = controller.call(Method::GET, &format!("/v1/replicas/{id}/logs"), "").await;
     assert!(matches!(answer.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_FOUND), "{answer:?}");
     answer.problem();
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn output_of_a_replica_that_nobody_has_any_more_is_asked_of_every_node() {
+    let (controller, agent, other) = (TestController::start().await, FakeAgent::start().await, FakeAgent::start().await);
+    let path = "/v1/replicas/0199b1c2-7d3e-7abc-8def-0123456789ab/logs";
+    let nobody = controller.call(Method::GET, path, "").await;
+    assert_eq!(nobody.status, StatusCode::NOT_FOUND);
+    controller.add(&agent.url()).await;
+    controller.add(&other.url()).await;
+    other.kill().await;
+    let answer = controller.call(Method::GET, &format!("{path}?since=1h"), "").await;
+    assert_eq!(answer.body, format!("said by {path} when asked for follow=false&since=3600000ms\n"));
+    agent.kill().await;
+    let silent = controller.call(Method::GET, path, "").await;
+    assert_eq!(silent.status, StatusCode::SERVICE_UNAVAILABLE);
+    silent.problem();
     controller.stop().await;
 }
 

@@ -47,6 +47,7 @@ pub struct Replica {
     pub limits: std::collections::BTreeMap<String, String>,
     pub uptime_seconds: f64,
     pub restarts: u64,
+    pub log_dropped_bytes: u64,
 }
 
 impl Status {

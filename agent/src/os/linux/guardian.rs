@@ -8,7 +8,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::ReplicaId;
 use cluster::supervise::Exit;
@@ -16,7 +16,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
 use super::cgroup::{Tree, remove_agents};
-use super::output::Output;
+use super::output::{Output, Room};
 use super::process::{Reaped, end_children, kill_below, kill_child, reap_one, stat};
 use super::start::{Cgroups, Started, start};
 use super::strays::{Strays, Suspect};
@@ -34,6 +34,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const LOOK_AGAIN_MS_MIN: u64 = 5;
 /// The same for a process that does not die, stuck in the kernel.
 const LOOK_AGAIN_MS_MAX: u64 = 500;
+/// How often logs that need it are seen to.
+const CARE_EVERY: Duration = Duration::from_secs(1);
 
 /// The guardian's `main`. The program calls it before anything else when its first argument is [`crate::GUARDIAN_ARG`].
 #[must_use]
@@ -69,7 +71,9 @@ struct Guardian {
     next_pipes: u64,
     strays: Strays,
     look_again_ms: u64,
-    buffer: Vec<u8>,
+    /// When logs are to be seen to; `None` while none needs it.
+    care_at: Option<Instant>,
+    room: Room,
 }
 
 struct Entry {
@@ -122,7 +126,8 @@ impl Guardian {
             next_pipes: PIPES,
             strays: Strays::default(),
             look_again_ms: LOOK_AGAIN_MS_MIN,
-            buffer: vec![0; BUFFER_BYTES],
+            care_at: None,
+            room: Room { buffer: vec![0; BUFFER_BYTES], records: Vec::new() },
         })
     }
 
@@ -130,10 +135,13 @@ impl Guardian {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(64);
         loop {
-            let wait = self.is_waiting().then(|| millis(self.look_again_ms));
+            let is_waiting = self.is_waiting();
+            let look_again = is_waiting.then(|| Duration::from_millis(self.look_again_ms));
+            let care = self.care_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let wait = look_again.into_iter().chain(care).min().map(timespec);
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
-                Ok(0) => self.look_again_ms = (self.look_again_ms * 2).min(LOOK_AGAIN_MS_MAX),
+                Ok(0) if is_waiting => self.look_again_ms = (self.look_again_ms * 2).min(LOOK_AGAIN_MS_MAX),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -142,7 +150,7 @@ impl Guardian {
                 self.forget_signals();
                 self.reap();
             }
-            if events.is_empty() || has(SIGNALS) {
+            if events.is_empty() && is_waiting || has(SIGNALS) {
                 self.sweep()?;
             }
             for event in &events {
@@ -150,14 +158,35 @@ impl Guardian {
                 if number >= PIPES
                     && let Some(entry) = self.pipes.get(&(number & !1)).and_then(|id| self.replicas.get_mut(id))
                 {
-                    entry.output.drain(usize::from(number & 1 == 1), &mut self.buffer);
+                    entry.output.drain(usize::from(number & 1 == 1), &mut self.room);
+                    if self.care_at.is_none() && entry.output.needs_care() {
+                        self.care_at = Some(Instant::now() + CARE_EVERY);
+                    }
                 }
             }
+            self.care();
             if has(AGENT) && !self.hear()? {
                 return Ok(());
             }
             self.tell()?;
         }
+    }
+
+    /// Once a second, while any log needs it: writes what waits, and tells the agent.
+    fn care(&mut self) {
+        if self.care_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        // An agent that does not read is told later, so that what waits for it stays bounded.
+        if self.to_agent.is_empty() {
+            for (id, entry) in self.replicas.iter_mut().filter(|(_, entry)| entry.output.needs_care()) {
+                if let Some(news) = entry.output.care() {
+                    queue(&mut self.to_agent, &Message::Log { id: *id, news });
+                }
+            }
+        }
+        let goes_on = self.replicas.values().any(|entry| entry.output.needs_care());
+        self.care_at = goes_on.then(|| Instant::now() + CARE_EVERY);
     }
 
     /// Something is to be looked at again although nothing is heard of it: what is being killed, and a cgroup, which may be empty a
@@ -183,9 +212,9 @@ impl Guardian {
 
     /// Reads what the agent says and does it. False when the agent is gone.
     fn hear(&mut self) -> io::Result<bool> {
-        match (&self.agent).read(&mut self.buffer) {
+        match (&self.agent).read(&mut self.room.buffer) {
             Ok(0) => return Ok(false),
-            Ok(n) => self.from_agent.extend_from_slice(&self.buffer[..n]),
+            Ok(n) => self.from_agent.extend_from_slice(&self.room.buffer[..n]),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(true),
             // A reset is an end as well.
             Err(_) => return Ok(false),
@@ -218,8 +247,11 @@ impl Guardian {
             }
             Command::Kill(attempt) => self.kill(attempt),
             Command::Forget { id } => {
-                if let Some(entry) = self.replicas.remove(&id) {
+                if let Some(mut entry) = self.replicas.remove(&id) {
                     self.pipes.remove(&entry.pipes);
+                    if let Some(news) = entry.output.end(&mut self.room) {
+                        self.queue(&Message::Log { id, news });
+                    }
                 }
                 self.end_unowned();
                 Ok(())
@@ -239,7 +271,7 @@ impl Guardian {
     fn spawn(&mut self, spawn: &Spawn) -> io::Result<Message> {
         let id = spawn.attempt.id;
         if !self.replicas.contains_key(&id) {
-            let output = Output::open(&spawn.directory)
+            let output = Output::open(&spawn.directory, &spawn.log, spawn.log_spec)
                 .map_err(|e| io::Error::other(format!("its output cannot be kept in {}: {e}", spawn.directory.display())))?;
             let pipes = self.next_pipes;
             for (at, reader) in output.readers() {
@@ -292,7 +324,7 @@ impl Guardian {
                     Exit::Code(code) if code != 0 && live.cgroups.has_killed() => Exit::OutOfMemory(Some(code)),
                     exit => exit,
                 };
-                entry.output.drain_all(&mut self.buffer);
+                entry.output.drain_all(&mut self.room);
                 Some(Message::Exited { attempt, exit, last_line: entry.output.last_line() })
             });
             if let Some(message) = ended {
@@ -357,10 +389,7 @@ impl Guardian {
     }
 
     fn queue(&mut self, message: &Message) {
-        // Bounded by what the agent asked for: at most three messages for each attempt.
-        if let Ok(line) = encode(message) {
-            self.to_agent.extend_from_slice(&line);
-        }
+        queue(&mut self.to_agent, message);
     }
 
     /// Writes what the agent takes now; the rest follows when it reads.
@@ -387,6 +416,13 @@ impl Guardian {
     fn forget_signals(&self) {
         let mut record = [0_u8; 8 * size_of::<libc::signalfd_siginfo>()];
         while rustix::io::read(&self.signals, &mut record).is_ok_and(|n| n == record.len()) {}
+    }
+}
+
+fn queue(to_agent: &mut Vec<u8>, message: &Message) {
+    // Bounded by what the agent asked for: at most three messages for each attempt, and one at a time for each log.
+    if let Ok(line) = encode(message) {
+        to_agent.extend_from_slice(&line);
     }
 }
 
@@ -429,7 +465,6 @@ fn spawn_sentence(spawn: &Spawn, error: &io::Error) -> String {
     }
 }
 
-fn millis(ms: u64) -> Timespec {
-    let duration = Duration::from_millis(ms);
+fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }

@@ -1,17 +1,21 @@
-//! What a replica writes: drained from its pipes into files, rotated once at a fixed size.
+//! What a replica writes: drained from its pipes into its log.
 //!
 //! The pipes have names in the replica's directory and are opened for reading and writing at both ends: so a writer never gets SIGPIPE,
-//! and a reader never sees an end. A full disk loses output; it never blocks the writer.
+//! and a reader never sees an end. Whatever becomes of the log, the pipes are emptied: it never blocks the writer.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use cluster::logs::{LogSpec, Stream};
 use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::pipe::fcntl_setpipe_size;
 
-use crate::logs::{ROTATE_AT_BYTES, Stream};
+use super::log::Log;
+use crate::guardian::protocol::LogNews;
 
 /// The longest line that is remembered as a replica's last words.
 const LINE_BYTES_MAX: usize = 400;
@@ -19,18 +23,34 @@ const LINE_BYTES_MAX: usize = 400;
 const TAIL_BYTES: usize = 4 * 1024;
 /// The most that is read from a pipe at the end of a process: as much as the pipe can hold, and then what its heirs write meanwhile.
 const LAST_READS_MAX: usize = 64;
+/// The pipe of a stream that writes faster than it is read grows to this, so that it seldom waits. Not every user may do so.
+const PIPE_BYTES: usize = 1024 * 1024;
+/// A pipe that has been this full for so long has a writer that waits: then output is left out until the pipe is emptier.
+const FULL_BYTES: u64 = PIPE_BYTES as u64 / 8 * 7;
+const FULL_FOR: Duration = Duration::from_secs(1);
 
-/// Both streams of one replica.
+/// Room to work in, for all replicas in turn.
+#[derive(Debug)]
+pub struct Room {
+    /// For what is read.
+    pub buffer: Vec<u8>,
+    /// For what is made of it.
+    pub records: Vec<u8>,
+}
+
+/// Both streams of one replica, and its log.
 #[derive(Debug)]
 pub struct Output {
     streams: [Drain; 2],
+    log: Log,
 }
 
 impl Output {
-    /// Makes the replica's directory and its pipes, and opens them for reading.
-    pub fn open(directory: &Path) -> io::Result<Self> {
+    /// Makes the replica's directory and its pipes, and opens them for reading. Its log goes to `log`, where nothing is made yet.
+    pub fn open(directory: &Path, log: &Path, spec: LogSpec) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).recursive(true).create(directory)?;
-        Ok(Output { streams: [Drain::open(directory, Stream::Stdout)?, Drain::open(directory, Stream::Stderr)?] })
+        let streams = [Drain::open(directory, Stream::Stdout)?, Drain::open(directory, Stream::Stderr)?];
+        Ok(Output { streams, log: Log::new(log, spec) })
     }
 
     /// The ends that a process writes to: stdout, stderr.
@@ -45,21 +65,38 @@ impl Output {
     }
 
     /// Moves what one stream holds, at most a buffer of it.
-    pub fn drain(&mut self, at: usize, buffer: &mut [u8]) {
+    pub fn drain(&mut self, at: usize, room: &mut Room) {
         if let Some(drain) = self.streams.get_mut(at) {
-            drain.once(buffer);
+            drain.once(&mut self.log, room);
         }
     }
 
-    /// Moves all that both streams hold: a process has ended.
-    pub fn drain_all(&mut self, buffer: &mut [u8]) {
+    /// Moves all that both streams hold, and ends their lines: a process has ended.
+    pub fn drain_all(&mut self, room: &mut Room) {
         for drain in &mut self.streams {
             for _ in 0..LAST_READS_MAX {
-                if !drain.once(buffer) {
+                if !drain.once(&mut self.log, room) {
                     break;
                 }
             }
         }
+        self.log.end_lines();
+    }
+
+    /// Whether [`Output::care`] is to be called within about a second.
+    pub fn needs_care(&self) -> bool {
+        self.log.needs_care()
+    }
+
+    /// Sees to what waits: what there is to tell of the log.
+    pub fn care(&mut self) -> Option<LogNews> {
+        self.log.care()
+    }
+
+    /// The replica is over.
+    pub fn end(&mut self, room: &mut Room) -> Option<LogNews> {
+        self.drain_all(room);
+        self.log.end()
     }
 
     /// Another process begins: what the one before it said is no longer the last word.
@@ -78,12 +115,13 @@ impl Output {
 
 #[derive(Debug)]
 struct Drain {
+    stream: Stream,
     pipe: File,
     pipe_path: PathBuf,
-    log: Option<File>,
-    log_path: PathBuf,
-    old_path: PathBuf,
-    written: u64,
+    is_large: bool,
+    /// Since when it is full, with no second in which it was not.
+    full_since: Option<Instant>,
+    full_at: Option<Instant>,
     last: LastLine,
 }
 
@@ -95,10 +133,7 @@ impl Drain {
             Err(e) => return Err(e.into()),
         }
         let pipe = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&pipe_path)?;
-        let log_path = stream.log_in(directory);
-        let log = open_log(&log_path)?;
-        let written = log.metadata()?.len();
-        Ok(Drain { pipe, pipe_path, log: Some(log), log_path, old_path: stream.old_log_in(directory), written, last: LastLine::default() })
+        Ok(Drain { stream, pipe, pipe_path, is_large: false, full_since: None, full_at: None, last: LastLine::default() })
     }
 
     fn writer(&self) -> io::Result<OwnedFd> {
@@ -106,29 +141,40 @@ impl Drain {
     }
 
     /// One read. False when there was nothing.
-    fn once(&mut self, buffer: &mut [u8]) -> bool {
-        let chunk = match (&self.pipe).read(buffer) {
-            Ok(n) if n > 0 => &buffer[..n],
+    fn once(&mut self, log: &mut Log, room: &mut Room) -> bool {
+        let chunk = match (&self.pipe).read(&mut room.buffer) {
+            Ok(n) if n > 0 => room.buffer.get(..n).unwrap_or_default(),
             Err(e) if e.kind() == ErrorKind::Interrupted => return true,
             // Empty; nothing else can happen to a pipe that this process holds open itself.
             _ => return false,
         };
+        // A pipe that is full seldom holds quite as much as it could.
+        let is_flood = chunk.len() >= room.buffer.len() / 2;
+        if is_flood && !self.is_large {
+            self.is_large = true;
+            let _ = fcntl_setpipe_size(&self.pipe, PIPE_BYTES);
+        }
         self.last.feed(chunk);
-        if self.written >= ROTATE_AT_BYTES {
-            self.log = fs::rename(&self.log_path, &self.old_path).and_then(|()| open_log(&self.log_path)).ok();
-            self.written = 0;
+        let chunk_bytes = chunk.len();
+        if is_flood && self.is_full_for_long() {
+            log.shed(chunk_bytes as u64);
+        } else {
+            log.take(self.stream, chunk, &mut room.records);
         }
-        if let Some(log) = &mut self.log {
-            // A full disk loses output; the replica runs on.
-            let _ = log.write_all(chunk);
-        }
-        self.written = self.written.saturating_add(chunk.len() as u64);
         true
     }
-}
 
-fn open_log(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    fn is_full_for_long(&mut self) -> bool {
+        if rustix::io::ioctl_fionread(&self.pipe).is_ok_and(|bytes| bytes < FULL_BYTES) {
+            return false;
+        }
+        let now = Instant::now();
+        if self.full_at.is_none_or(|at| now - at > FULL_FOR) {
+            self.full_since = Some(now);
+        }
+        self.full_at = Some(now);
+        self.full_since.is_some_and(|since| now - since > FULL_FOR)
+    }
 }
 
 /// The last line of a stream that is not blank, so far as it is known.
@@ -195,24 +241,5 @@ mod tests {
         let flood = [b'x'; 100_000];
         assert_eq!(last_of(&[&flood, b"\nlast\n"]).as_deref(), Some("last"));
         assert_eq!(last_of(&[&flood]).unwrap().len(), LINE_BYTES_MAX);
-    }
-
-    #[test]
-    fn a_flood_is_kept_in_two_files_of_bounded_size() {
-        let dir = tempfile::tempdir().unwrap();
-        let directory = dir.path().join("replica");
-        let mut output = Output::open(&directory).unwrap();
-        let (stdout, _stderr) = output.writers().unwrap();
-        let mut stdout = File::from(stdout);
-        let mut buffer = vec![0; 64 * 1024];
-        let line = [b"y".repeat(32 * 1024 - 1), b"\n".to_vec()].concat();
-        for _ in 0..3 * ROTATE_AT_BYTES / line.len() as u64 {
-            stdout.write_all(&line).unwrap();
-            output.drain_all(&mut buffer);
-        }
-        let size = |name| fs::metadata(directory.join(name)).unwrap().len();
-        assert!(size("stdout.log") <= ROTATE_AT_BYTES + 64 * 1024);
-        assert!(size("stdout.log.1") <= ROTATE_AT_BYTES + 64 * 1024 && size("stdout.log.1") >= ROTATE_AT_BYTES);
-        assert!(output.last_line().unwrap().starts_with("yyy"));
     }
 }

@@ -7,9 +7,9 @@ use std::fs;
 use std::io::{self, ErrorKind};
 
 use cluster::ReplicaId;
+use cluster::logs::Stream;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open, pidfd_send_signal, wait};
 
-use crate::logs::Stream;
 use crate::program::REPLICA_ID_VARIABLE;
 
 /// What `/proc/PID/stat` says of a process.

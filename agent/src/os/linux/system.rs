@@ -50,6 +50,21 @@ pub(crate) fn runtime_base() -> (PathBuf, bool) {
     }
 }
 
+/// On a disk that outlives the host's memory: what systemd gives (`LogsDirectory=`, the first of a list), else where the Filesystem Hierarchy
+/// Standard 3.0 section 5.10 and the XDG Base Directory Specification have logs.
+pub(crate) fn log_base() -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let given = std::env::var("LOGS_DIRECTORY").ok().and_then(|list| list.split(':').next().map(PathBuf::from));
+    if let Some(path) = given.filter(|path| path.is_absolute()) {
+        return path;
+    }
+    if getuid().is_root() {
+        return PathBuf::from("/var/log/ostler");
+    }
+    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    state.unwrap_or_else(|| runtime_base().0).join("ostler/logs")
+}
+
 /// Others may have made the directory first where everybody may write: then it must be ours and closed to them.
 /// True when it was not there before.
 pub(crate) fn private_directory(path: &Path) -> io::Result<bool> {
@@ -86,7 +101,8 @@ pub(crate) fn lock_directory(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-pub(crate) fn is_same_file(open: &File, path: &Path) -> io::Result<bool> {
+/// Whether a path still leads to an open file.
+pub(super) fn is_same_file(open: &File, path: &Path) -> io::Result<bool> {
     let (open, there) = (open.metadata()?, fs::metadata(path)?);
     Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
 }

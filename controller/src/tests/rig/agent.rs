@@ -264,6 +264,7 @@ pub fn running(id: ReplicaId, port: u16) -> ReplicaReport {
         limits: Default::default(),
         age_ms: 12_400,
         restarts: 0,
+        log_dropped_bytes: 0,
         failures: 0,
         detail: String::new(),
     }
