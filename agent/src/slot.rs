@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use cluster::app::{AppName, AppSpec};
-use cluster::supervise::{Replica, State};
+use cluster::health::unready_sentence;
+use cluster::supervise::{Readiness, Replica, State};
 use cluster::wire::{AssignedReplica, ReplicaReport};
 use cluster::{Now, ReplicaId};
 use tokio::task::AbortHandle;
 
+use crate::owner::Watched;
 use crate::port::Reservation;
 
 /// One replica.
@@ -40,9 +42,11 @@ pub struct Attempt {
     pub started_at_ms: u64,
     /// Waits for it to be ready.
     pub probe: Option<Probe>,
+    /// Its checks.
+    pub watched: Option<Watched>,
 }
 
-/// A task that waits for a port to accept connections, ended with what holds it.
+/// A task that asks something of an attempt, ended with what holds it.
 #[derive(Debug)]
 pub struct Probe(pub AbortHandle);
 
@@ -61,9 +65,12 @@ impl Slot {
     /// What is said of it now.
     pub fn report(&self, id: ReplicaId, now: Now) -> ReplicaReport {
         let pid = self.attempt.pid;
-        let is_running = matches!(self.replica.state, State::Running { .. });
+        let checks = self.attempt.watched.as_ref().map(|watched| watched.health.reports(now)).unwrap_or_default();
+        let is_unready = matches!(self.replica.state, State::Running { ready: Readiness::Unready, .. });
         let is_steady = match self.replica.state {
-            State::Running { ready_at_ms, .. } => now.since_ms(ready_at_ms) >= self.replica.rules.restart.reset_after_ms,
+            State::Running { ready: Readiness::Ready { since_ms }, .. } => {
+                now.since_ms(since_ms) >= self.replica.rules.restart.reset_after_ms
+            }
             _ => false,
         };
         ReplicaReport {
@@ -78,14 +85,21 @@ impl Slot {
             age_ms: if pid.is_some() { now.since_ms(self.attempt.started_at_ms) } else { 0 },
             restarts: self.replica.attempt.saturating_sub(1),
             failures: if is_steady { 0 } else { self.replica.failures },
-            detail: if is_running { String::new() } else { self.replica.last_failure.clone().unwrap_or_default() },
+            detail: if is_unready { unready_sentence(&checks, 0).unwrap_or_default() } else { self.replica.detail() },
+            finished: self.replica.is_finished(),
+            checks,
         }
     }
 
     /// The report, if it says anything that the last one did not.
     pub fn news(&mut self, id: ReplicaId, now: Now) -> Option<ReplicaReport> {
         let report = self.report(id, now);
-        let ageless = ReplicaReport { age_ms: 0, ..report.clone() };
+        let mut ageless = ReplicaReport { age_ms: 0, ..report.clone() };
+        if !ageless.checks.is_empty() {
+            // The sentence about them has an age in it as well.
+            ageless.checks.iter_mut().for_each(|check| check.age_ms = 0);
+            ageless.detail = self.replica.detail();
+        }
         if self.reported.as_ref() == Some(&ageless) {
             return None;
         }

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{AppName, AppSpec};
+use crate::health::CheckReport;
 use crate::id::{ClusterId, InstanceId, ReplicaId};
 
 /// The most bytes of one assignment.
@@ -211,6 +212,12 @@ pub struct ReplicaReport {
     /// A sentence, where there is something to say: why it does not run, its last words.
     #[serde(default)]
     pub detail: String,
+    /// Its process has ended and its policy wants no other: it is stopped, and stays in the list until it is told to go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finished: bool,
+    /// How its checks stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckReport>,
 }
 
 /// Where a replica is in its life, in the order in which one attempt passes through.
@@ -227,7 +234,7 @@ pub enum ObservedPhase {
     Backoff,
     /// It was told to end.
     Stopping,
-    /// Its process has ended and it will not be started again: the last that is said of it.
+    /// Its process has ended and it will not be started again: the last that is said of it, unless it is `finished`.
     Stopped,
 }
 

@@ -84,8 +84,8 @@ pub enum Message {
         attempt: Attempt,
         /// How.
         exit: Exit,
-        /// The last line that it wrote.
-        last_line: Option<String>,
+        /// The last lines that it wrote, the oldest first.
+        last_lines: Vec<String>,
     },
     /// No process of the attempt is left.
     TreeGone {
@@ -132,8 +132,8 @@ mod tests {
         let messages = [
             Message::Spawned { attempt, pid: 7 },
             Message::SpawnFailed { attempt, error: "no".into() },
-            Message::Exited { attempt, exit: Exit::Signal(9), last_line: Some("bye".into()) },
-            Message::Exited { attempt, exit: Exit::Code(-1), last_line: None },
+            Message::Exited { attempt, exit: Exit::Signal(9), last_lines: vec!["bye".into()] },
+            Message::Exited { attempt, exit: Exit::Code(-1), last_lines: vec![] },
             Message::TreeGone { attempt },
             Message::Pong,
         ];

@@ -1,6 +1,7 @@
 //! One replica's events and what follows from them.
 
 use cluster::ReplicaId;
+use cluster::health;
 use cluster::supervise::{Effect, Event, State, step};
 use cluster::wire::ObservedPhase;
 
@@ -25,6 +26,7 @@ impl Owner {
         }
         tell(id, slot, before.0, before.1, now.since_ms(slot.attempt.started_at_ms));
         self.carry_out(id, effects);
+        self.stop_watching(id);
         if self.slots.get(&id).is_some_and(|slot| slot.replica.state == State::Stopped) {
             self.retire(id);
         }
@@ -41,7 +43,7 @@ impl Owner {
                         self.failed.push_back((id, Event::SpawnFailed { attempt, error }));
                     }
                 }
-                Effect::Probe { attempt } => self.probe(id, attempt),
+                Effect::Watch { attempt } => self.watch(id, attempt),
                 Effect::Terminate { attempt } => self.keeper.send(&Command::Terminate(Attempt { id, attempt })),
                 Effect::Kill { attempt } => self.keeper.send(&Command::Kill(Attempt { id, attempt })),
             }
@@ -50,6 +52,7 @@ impl Owner {
 
     fn spawn(&mut self, id: ReplicaId, attempt: u32, reserve_port: bool) -> Result<(), String> {
         let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
+        health::validate(&slot.spec.health).map_err(|e| e.to_string())?;
         let reservation = Reservation::new().map_err(|e| format!("there is no free port: {e}"))?;
         let port = reservation.port();
         let identity = Identity { id, app: &slot.app, node: &self.facts.name, port };
@@ -65,7 +68,7 @@ impl Owner {
         Ok(())
     }
 
-    fn probe(&mut self, id: ReplicaId, attempt: u32) {
+    pub(super) fn probe(&mut self, id: ReplicaId, attempt: u32) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let Some(port) = slot.attempt.port else { return };
         let task = self.probes.spawn(async move {
@@ -95,7 +98,6 @@ fn note(slot: &mut Slot, event: &Event, now_ms: u64) {
         }
         Event::Exited { attempt, .. } if *attempt == present => {
             slot.attempt.pid = None;
-            slot.attempt.probe = None;
         }
         Event::TreeGone { attempt } | Event::SpawnFailed { attempt, .. } if *attempt == present => {
             slot.attempt = slot::Attempt::default();
@@ -109,7 +111,7 @@ fn tell(id: ReplicaId, slot: &Slot, before: ObservedPhase, failures_before: u32,
     let phase = slot.replica.phase();
     let (app, attempt) = (&slot.app, slot.replica.attempt);
     if slot.replica.failures > failures_before {
-        let why = slot.replica.last_failure.as_deref().unwrap_or_default();
+        let why = slot.replica.last_ending.as_ref().map(ToString::to_string).unwrap_or_default();
         tracing::warn!(replica = %id, %app, attempt, "failed: {why}");
     }
     if phase == before {
@@ -121,6 +123,9 @@ fn tell(id: ReplicaId, slot: &Slot, before: ObservedPhase, failures_before: u32,
         }
         ObservedPhase::Draining => tracing::info!(replica = %id, %app, "draining"),
         ObservedPhase::Stopping => tracing::info!(replica = %id, %app, "stopping"),
+        ObservedPhase::Stopped if slot.replica.is_finished() => {
+            tracing::info!(replica = %id, %app, attempt, "finished: {}", slot.replica.detail());
+        }
         ObservedPhase::Stopped => tracing::info!(replica = %id, %app, "stopped"),
         ObservedPhase::Starting | ObservedPhase::Backoff => {}
     }

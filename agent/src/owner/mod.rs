@@ -6,6 +6,7 @@
 mod assign;
 mod life;
 mod request;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use crate::check::Checks;
 use crate::clock::Clock;
 use crate::goodbye::Goodbye;
 use crate::guardian::keeper::{Happening, Keeper};
@@ -30,6 +32,7 @@ use crate::runtime_dir::RuntimeDir;
 use crate::slot::Slot;
 
 pub use request::{Busy, Door, Refused, Request};
+pub use watch::Watched;
 
 /// A sign of life comes this often: more often than every 500 ms, so that one that is a little late is still in time.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(400);
@@ -55,6 +58,9 @@ pub struct Owner {
     observed_at_ms: Option<u64>,
     slots: BTreeMap<ReplicaId, Slot>,
     probes: JoinSet<(ReplicaId, u32)>,
+    checks: Checks,
+    /// When the next check of each replica is due, in monotonic milliseconds.
+    agenda: BTreeSet<(u64, ReplicaId)>,
     observers: Observers,
     /// Attempts that could not be made. They are told in a turn of their own: what follows may be another attempt, at once.
     failed: VecDeque<(ReplicaId, Event)>,
@@ -82,6 +88,8 @@ impl Owner {
             observed_at_ms: None,
             slots: BTreeMap::new(),
             probes: JoinSet::new(),
+            checks: Checks::new(),
+            agenda: BTreeSet::new(),
             failed: VecDeque::new(),
             dirty: BTreeSet::new(),
             gone: Vec::new(),
@@ -116,6 +124,7 @@ impl Owner {
                         self.feed(id, Event::Ready { attempt });
                     }
                 }
+                Some(done) = self.checks.next() => self.checked(done),
                 Some(request) = requests.recv() => self.answer(request),
             }
             if self.flush() {
@@ -137,8 +146,8 @@ impl Owner {
             Happening::Said(Message::SpawnFailed { attempt, error }) => {
                 self.feed(attempt.id, Event::SpawnFailed { attempt: attempt.attempt, error });
             }
-            Happening::Said(Message::Exited { attempt, exit, last_line }) => {
-                self.feed(attempt.id, Event::Exited { attempt: attempt.attempt, exit, last_line });
+            Happening::Said(Message::Exited { attempt, exit, last_lines }) => {
+                self.feed(attempt.id, Event::Exited { attempt: attempt.attempt, exit, last_lines });
             }
             Happening::Said(Message::TreeGone { attempt }) => self.feed(attempt.id, Event::TreeGone { attempt: attempt.attempt }),
             Happening::Said(Message::Pong) => {}
@@ -163,7 +172,8 @@ impl Owner {
         let goodbye = self.goodbye.iter().flat_map(|goodbye| [goodbye.stop_at_ms, self.lease_until_ms, unobserved]);
         let goodbye = goodbye.filter(|at| *at > now_ms);
         let flush = (!self.dirty.is_empty() || !self.gone.is_empty()).then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
-        self.clock.instant(replicas.chain(goodbye).chain(flush).min().unwrap_or(u64::MAX))
+        self.clock
+            .instant(replicas.chain(goodbye).chain(flush).chain(self.agenda.first().map(|(due_ms, _)| *due_ms)).min().unwrap_or(u64::MAX))
     }
 
     fn tick(&mut self) {
@@ -177,6 +187,7 @@ impl Owner {
         for id in due {
             self.feed(id, Event::Tick);
         }
+        self.tick_checks(now.mono_ms);
     }
 
     /// What stands in every line of observations.

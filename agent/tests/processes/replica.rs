@@ -1,6 +1,6 @@
 //! Programs that an agent may be told to run.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, ExitCode};
 
@@ -33,6 +33,8 @@ pub fn main() -> ExitCode {
             eprintln!("these are my last words");
             ExitCode::from(3)
         }
+        // Answers every request with the status that stands in the file named by FILE, and says who asked.
+        "web" => web(TcpListener::bind(("127.0.0.1", port)).unwrap()),
         "facts" => {
             print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());
             print!("{}", std::fs::read_to_string("/proc/self/limits").unwrap());
@@ -53,6 +55,24 @@ pub fn main() -> ExitCode {
 
 fn sh(script: &str) {
     assert!(Command::new("/bin/sh").arg("-c").arg(script).status().unwrap().success());
+}
+
+fn web(listener: TcpListener) -> ExitCode {
+    let file = std::env::var("FILE").unwrap();
+    for stream in listener.incoming() {
+        let mut stream = BufReader::new(stream.unwrap());
+        let mut first = String::new();
+        stream.read_line(&mut first).unwrap();
+        let mut line = String::new();
+        while stream.read_line(&mut line).is_ok_and(|n| n > 2) {
+            line.clear();
+        }
+        println!("{}", first.trim_end());
+        let status = std::fs::read_to_string(&file).unwrap_or_else(|_| "200".to_owned());
+        let answer = format!("HTTP/1.1 {status} X\r\nlocation: /elsewhere\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let _ = stream.get_mut().write_all(answer.as_bytes());
+    }
+    ExitCode::SUCCESS
 }
 
 fn echo(listener: TcpListener) -> ExitCode {

@@ -429,6 +429,8 @@ impl Agent {
                     restarts: 0,
                     failures: 0,
                     detail: String::new(),
+                    finished: false,
+                    checks: vec![],
                 };
                 self.outbox.push(News::Replica(report.clone()));
                 self.replicas.insert(replica.id, (report, replica.phase));

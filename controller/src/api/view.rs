@@ -1,8 +1,8 @@
 //! What the API shows. Names are a contract: a field may gain neighbours and never changes.
 
 use cluster::node::NodeState;
-use cluster::status;
 use cluster::wire::ObservedPhase;
+use cluster::{health, status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -112,6 +112,53 @@ pub struct Replica {
     /// How often its process was started again in place.
     #[schema(example = 0)]
     pub restarts: u32,
+    /// Its health checks.
+    pub checks: Vec<Check>,
+}
+
+/// A health check of a replica.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Check {
+    /// What it asks.
+    #[schema(example = "http /healthz")]
+    pub check: String,
+    /// What it decides: whether the replica gets requests, whether it is started again, or both.
+    #[serde(rename = "for")]
+    pub purpose: Purpose,
+    /// How it stands.
+    pub state: Standing,
+    /// For how long it has stood so, in seconds; one that fails: since its first failure.
+    #[schema(example = 12.4)]
+    pub seconds: f64,
+    /// With what it failed last, if it has not passed since.
+    #[schema(example = "answered 503 (200-399 passes)")]
+    pub error: String,
+}
+
+/// What a health check decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = CheckPurpose)]
+pub enum Purpose {
+    /// Whether the replica gets requests.
+    Readiness,
+    /// Whether it is ended and started again.
+    Liveness,
+    /// Both.
+    Both,
+}
+
+/// How a health check stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = CheckState)]
+pub enum Standing {
+    /// It has neither passed nor failed for good.
+    Waiting,
+    /// It passes.
+    Passing,
+    /// It fails.
+    Failing,
 }
 
 /// How a node is.
@@ -152,8 +199,10 @@ pub enum Phase {
     Draining,
     /// It was told to end.
     Stopping,
-    /// Its process ended; the next start waits for its time.
+    /// Its process ended, or is being ended because a check failed; the next start waits for its time.
     Backoff,
+    /// Its process has ended, and its restart policy wants no other.
+    Stopped,
 }
 
 /// Which program, and which cluster.
@@ -224,6 +273,27 @@ impl From<status::ReplicaStatus> for Replica {
             port: replica.port,
             uptime_seconds: replica.uptime_seconds,
             restarts: replica.restarts,
+            checks: replica.checks.into_iter().map(Check::from).collect(),
+        }
+    }
+}
+
+impl From<status::CheckStatus> for Check {
+    fn from(check: status::CheckStatus) -> Self {
+        Check {
+            check: check.check,
+            purpose: match check.purpose {
+                health::Purpose::Readiness => Purpose::Readiness,
+                health::Purpose::Liveness => Purpose::Liveness,
+                health::Purpose::Both => Purpose::Both,
+            },
+            state: match check.state {
+                health::Standing::Waiting => Standing::Waiting,
+                health::Standing::Passing => Standing::Passing,
+                health::Standing::Failing => Standing::Failing,
+            },
+            seconds: check.seconds,
+            error: check.error,
         }
     }
 }
@@ -250,8 +320,8 @@ impl From<ObservedPhase> for Phase {
             ObservedPhase::Starting => Phase::Starting,
             ObservedPhase::Running => Phase::Running,
             ObservedPhase::Draining => Phase::Draining,
-            // One that has stopped leaves the list; until then it is on its way.
-            ObservedPhase::Stopping | ObservedPhase::Stopped => Phase::Stopping,
+            ObservedPhase::Stopping => Phase::Stopping,
+            ObservedPhase::Stopped => Phase::Stopped,
             ObservedPhase::Backoff => Phase::Backoff,
         }
     }

@@ -268,7 +268,7 @@ impl Guardian {
                 live.first = First::JustEnded;
                 let attempt = Attempt { id: *id, attempt: live.attempt };
                 entry.output.drain_all(&mut self.buffer);
-                Some(Message::Exited { attempt, exit: exit_of(status), last_line: entry.output.last_line() })
+                Some(Message::Exited { attempt, exit: exit_of(status), last_lines: entry.output.last_lines() })
             });
             if let Some(message) = ended {
                 self.queue(&message);

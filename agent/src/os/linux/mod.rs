@@ -1,6 +1,7 @@
 //! Linux.
 
 mod guardian;
+mod last_lines;
 mod leftovers;
 mod output;
 mod peer;

@@ -11,12 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 
+use super::last_lines::LastLines;
 use crate::logs::{ROTATE_AT_BYTES, Stream};
 
-/// The longest line that is remembered as a replica's last words.
-const LINE_BYTES_MAX: usize = 400;
-/// How much of the end of a chunk is searched for its last line.
-const TAIL_BYTES: usize = 4 * 1024;
 /// The most that is read from a pipe at the end of a process: as much as the pipe can hold, and then what its heirs write meanwhile.
 const LAST_READS_MAX: usize = 64;
 
@@ -65,14 +62,15 @@ impl Output {
     /// Another process begins: what the one before it said is no longer the last word.
     pub fn begin(&mut self) {
         for drain in &mut self.streams {
-            drain.last = LastLine::default();
+            drain.last = LastLines::default();
         }
     }
 
-    /// The last line that was written: on stderr if there was any, else on stdout.
-    pub fn last_line(&self) -> Option<String> {
+    /// The last lines that were written: on stderr if there were any, else on stdout.
+    pub fn last_lines(&self) -> Vec<String> {
         let [stdout, stderr] = &self.streams;
-        stderr.last.text().or_else(|| stdout.last.text())
+        let lines = stderr.last.texts();
+        if lines.is_empty() { stdout.last.texts() } else { lines }
     }
 }
 
@@ -84,7 +82,7 @@ struct Drain {
     log_path: PathBuf,
     old_path: PathBuf,
     written: u64,
-    last: LastLine,
+    last: LastLines,
 }
 
 impl Drain {
@@ -98,7 +96,7 @@ impl Drain {
         let log_path = stream.log_in(directory);
         let log = open_log(&log_path)?;
         let written = log.metadata()?.len();
-        Ok(Drain { pipe, pipe_path, log: Some(log), log_path, old_path: stream.old_log_in(directory), written, last: LastLine::default() })
+        Ok(Drain { pipe, pipe_path, log: Some(log), log_path, old_path: stream.old_log_in(directory), written, last: LastLines::default() })
     }
 
     fn writer(&self) -> io::Result<OwnedFd> {
@@ -131,71 +129,11 @@ fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// The last line of a stream that is not blank, so far as it is known.
-#[derive(Debug, Default)]
-struct LastLine {
-    whole: Vec<u8>,
-    partial: Vec<u8>,
-}
-
-impl LastLine {
-    fn feed(&mut self, chunk: &[u8]) {
-        let tail = &chunk[chunk.len().saturating_sub(TAIL_BYTES)..];
-        if tail.len() < chunk.len() {
-            self.partial.clear();
-        }
-        for piece in tail.split_inclusive(|byte| *byte == b'\n') {
-            let room = LINE_BYTES_MAX.saturating_sub(self.partial.len());
-            self.partial.extend_from_slice(&piece[..piece.len().min(room)]);
-            if piece.ends_with(b"\n") {
-                if !self.partial.trim_ascii().is_empty() {
-                    std::mem::swap(&mut self.whole, &mut self.partial);
-                }
-                self.partial.clear();
-            }
-        }
-    }
-
-    fn text(&self) -> Option<String> {
-        let bytes = if self.partial.trim_ascii().is_empty() { &self.whole } else { &self.partial };
-        // It will be shown on terminals: no control characters.
-        let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).collect();
-        let text = text.trim();
-        (!text.is_empty()).then(|| text.to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    fn last_of(chunks: &[&[u8]]) -> Option<String> {
-        let mut last = LastLine::default();
-        chunks.iter().for_each(|chunk| last.feed(chunk));
-        last.text()
-    }
-
-    #[test]
-    fn the_last_line_is_the_last_that_says_something() {
-        let cases: [(&[&[u8]], Option<&str>); 8] = [
-            (&[], None),
-            (&[b"\n \n"], None),
-            (&[b"one\ntwo\n"], Some("two")),
-            (&[b"one\ntwo\n\n\n"], Some("two")),
-            (&[b"one\ntw", b"o\n"], Some("two")),
-            (&[b"one\n", b"no end"], Some("no end")),
-            (&[b"\x1b[31mred\x1b[0m\n"], Some("[31mred[0m")),
-            (&[b"\xff\n"], Some("\u{fffd}")),
-        ];
-        for (chunks, expected) in cases {
-            assert_eq!(last_of(chunks).as_deref(), expected, "{chunks:?}");
-        }
-        let flood = [b'x'; 100_000];
-        assert_eq!(last_of(&[&flood, b"\nlast\n"]).as_deref(), Some("last"));
-        assert_eq!(last_of(&[&flood]).unwrap().len(), LINE_BYTES_MAX);
-    }
 
     #[test]
     fn a_flood_is_kept_in_two_files_of_bounded_size() {
@@ -213,6 +151,6 @@ mod tests {
         let size = |name| fs::metadata(directory.join(name)).unwrap().len();
         assert!(size("stdout.log") <= ROTATE_AT_BYTES + 64 * 1024);
         assert!(size("stdout.log.1") <= ROTATE_AT_BYTES + 64 * 1024 && size("stdout.log.1") >= ROTATE_AT_BYTES);
-        assert!(output.last_line().unwrap().starts_with("yyy"));
+        assert!(output.last_lines().pop().unwrap().starts_with("yyy"));
     }
 }

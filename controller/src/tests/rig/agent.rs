@@ -264,5 +264,7 @@ pub fn running(id: ReplicaId, port: u16) -> ReplicaReport {
         restarts: 0,
         failures: 0,
         detail: String::new(),
+        finished: false,
+        checks: vec![],
     }
 }
