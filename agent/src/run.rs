@@ -72,7 +72,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (door, requests) = Door::new();
     let server = Arc::new(Server::new(door, config.allow_host, config.insecure));
     serve(&server, listeners).map_err(|source| Error::Io { what: "accept connections", source })?;
-    let (keeper, runtime) = Owner::new(facts, runtime, keeper).run(signals, requests).await;
+    let (keeper, runtime) = Owner::new(facts, address, runtime, keeper).run(signals, requests).await;
 
     // The guardian first: after a second signal whatever still runs is to end at once.
     keeper.end().await;

@@ -9,6 +9,8 @@ use cluster::wire::{AssignedReplica, ReplicaReport};
 use cluster::{Now, ReplicaId};
 use tokio::task::AbortHandle;
 
+use crate::check::Voice;
+use crate::guardian::protocol::Spawn;
 use crate::owner::Watched;
 use crate::port::Reservation;
 
@@ -44,6 +46,10 @@ pub struct Attempt {
     pub probe: Option<Probe>,
     /// Its checks.
     pub watched: Option<Watched>,
+    /// How it may speak up.
+    pub voice: Option<Voice>,
+    /// How it was started, where a check is started the same way.
+    pub spawn: Option<Box<Spawn>>,
 }
 
 /// A task that asks something of an attempt, ended with what holds it.

@@ -5,6 +5,7 @@
 
 mod http;
 mod meters;
+mod voice;
 
 use std::io;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use crate::probe::connect;
 
 pub use meters::Meters;
+pub use voice::{Voice, Word, read as read_push};
 
 /// The most checks that hold a connection at a time.
 const CONNECTIONS_MAX: usize = 64;

@@ -43,7 +43,7 @@ pub enum Happening {
 pub struct Keeper {
     mark: String,
     state: State,
-    /// What it has not taken yet: at most three commands for each attempt of a replica, since nothing else is ever sent.
+    /// What it has not taken yet: at most three commands for each attempt of a replica, and a few checks.
     outbox: VecDeque<u8>,
     /// Ended soon after their start, in a row.
     failures: u32,

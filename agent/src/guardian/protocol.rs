@@ -1,7 +1,7 @@
 //! What agent and guardian say to each other: a JSON object a line, both ways.
 //!
 //! Both ends are the same program file, so there is one version of this. The number of messages under way is bounded by itself: the
-//! guardian speaks only of attempts that the agent asked for, three times of each at most.
+//! guardian speaks only of attempts that the agent asked for, three times of each at most, and once of each check.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,8 +28,35 @@ pub enum Command {
         /// Whose.
         id: ReplicaId,
     },
+    /// Carry out a check that is a command.
+    Check(Check),
     /// Say [`Message::Pong`].
     Ping,
+}
+
+/// A check that is a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The command, in the surroundings of its replica.
+    pub spawn: Spawn,
+    /// Its place in the spec.
+    pub nth: usize,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// How a check went; words follow "it".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckEnd {
+    /// Well.
+    Passed,
+    /// Its command failed.
+    Failed(String),
+    /// It took too long, and was ended.
+    TooLate,
+    /// Its command could not be started.
+    NotStarted(String),
 }
 
 /// One start of a replica's process.
@@ -93,6 +120,16 @@ pub enum Message {
         #[serde(flatten)]
         attempt: Attempt,
     },
+    /// A check was carried out.
+    Checked {
+        /// Of which attempt.
+        #[serde(flatten)]
+        attempt: Attempt,
+        /// Its place in the spec.
+        nth: usize,
+        /// How it went.
+        end: CheckEnd,
+    },
     /// The answer to a ping.
     Pong,
 }
@@ -122,6 +159,11 @@ mod tests {
             Command::Terminate(attempt),
             Command::Kill(attempt),
             Command::Forget { id: attempt.id },
+            Command::Check(Check {
+                spawn: Spawn { attempt, program: "/bin/c".into(), args: vec![], env: BTreeMap::new(), directory: "/run/x".into() },
+                nth: 1,
+                timeout_ms: 500,
+            }),
             Command::Ping,
         ];
         for command in commands {
@@ -135,6 +177,7 @@ mod tests {
             Message::Exited { attempt, exit: Exit::Signal(9), last_lines: vec!["bye".into()] },
             Message::Exited { attempt, exit: Exit::Code(-1), last_lines: vec![] },
             Message::TreeGone { attempt },
+            Message::Checked { attempt, nth: 2, end: CheckEnd::Failed("exited with code 1".into()) },
             Message::Pong,
         ];
         for message in messages {

@@ -20,6 +20,8 @@ pub use imp::guardian_main;
 pub(crate) use imp::GuardianProcess;
 /// The agent's end of the line to its guardian: a tokio stream.
 pub(crate) use imp::GuardianSocket;
+/// The socket that a replica speaks up at.
+pub(crate) use imp::NotifySocket;
 /// What the agent is told from outside: goodbye, and that a child of it ended.
 pub(crate) use imp::Signals;
 /// Ends what children of this process are left: true when there are none. Call again until it is.

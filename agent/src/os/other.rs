@@ -54,6 +54,20 @@ pub(crate) fn start_guardian(_mark: &str) -> io::Result<(GuardianProcess, Guardi
     Err(not_yet())
 }
 
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct NotifySocket(Infallible);
+
+impl NotifySocket {
+    pub fn bind(_path: &Path) -> io::Result<Self> {
+        Err(not_yet())
+    }
+
+    pub async fn next(&self, _root: u32) -> io::Result<String> {
+        match self.0 {}
+    }
+}
+
 /// There are none.
 #[derive(Debug)]
 pub(crate) struct Signals(Infallible);

@@ -6,6 +6,7 @@ use cluster::supervise::{Effect, Event, State, step};
 use cluster::wire::ObservedPhase;
 
 use super::Owner;
+use crate::check::Voice;
 use crate::guardian::protocol::{Attempt, Command, Spawn};
 use crate::port::Reservation;
 use crate::probe;
@@ -56,15 +57,25 @@ impl Owner {
         let reservation = Reservation::new().map_err(|e| format!("there is no free port: {e}"))?;
         let port = reservation.port();
         let identity = Identity { id, app: &slot.app, node: &self.facts.name, port };
-        let invocation = program::invocation(&self.search, &slot.spec, identity).map_err(|e| e.to_string())?;
-        slot.attempt = slot::Attempt { port: Some(port), _reservation: reserve_port.then_some(reservation), ..slot::Attempt::default() };
-        self.keeper.send(&Command::Spawn(Spawn {
-            attempt: Attempt { id, attempt },
-            program: invocation.program,
-            args: invocation.args,
-            env: invocation.env,
-            directory: self.runtime.replica(id),
-        }));
+        let mut invocation = program::invocation(&self.search, &slot.spec, identity).map_err(|e| e.to_string())?;
+        let directory = self.runtime.replica(id);
+        let voice = Voice::new(&slot.spec.health, &directory, id, self.api)
+            .map_err(|e| format!("it cannot be listened to in {}: {e}", directory.display()))?;
+        let voice = voice.map(|(voice, env)| {
+            invocation.env.extend(env);
+            voice
+        });
+        let spawn =
+            Spawn { attempt: Attempt { id, attempt }, program: invocation.program, args: invocation.args, env: invocation.env, directory };
+        let has_commands = slot.spec.health.iter().any(|check| matches!(check.kind, health::Kind::Exec { .. }));
+        slot.attempt = slot::Attempt {
+            port: Some(port),
+            _reservation: reserve_port.then_some(reservation),
+            voice,
+            spawn: has_commands.then(|| Box::new(spawn.clone())),
+            ..slot::Attempt::default()
+        };
+        self.keeper.send(&Command::Spawn(spawn));
         Ok(())
     }
 

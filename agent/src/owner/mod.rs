@@ -4,11 +4,13 @@
 //! one replica needs is decided by `cluster::supervise`, which assignment counts by `cluster::fence`.
 
 mod assign;
+mod commands;
 mod life;
 mod request;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster::ReplicaId;
@@ -19,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::check::Checks;
+use crate::check::{Checks, Word};
 use crate::clock::Clock;
 use crate::goodbye::Goodbye;
 use crate::guardian::keeper::{Happening, Keeper};
@@ -31,6 +33,7 @@ use crate::program::SearchPath;
 use crate::runtime_dir::RuntimeDir;
 use crate::slot::Slot;
 
+use commands::Commands;
 pub use request::{Busy, Door, Refused, Request};
 pub use watch::Watched;
 
@@ -40,6 +43,8 @@ const HEARTBEAT_EVERY: Duration = Duration::from_millis(400);
 const FLUSH_EVERY_MS: u64 = 2;
 /// The most replicas that are seen to in one turn: everything else gets its turn as well.
 const TURN_MAX: usize = 16;
+/// The most words of replicas that wait.
+const WORDS_MAX: usize = 64;
 /// A watcher that was there so recently may come back: it was cut off, or its connection broke.
 const OBSERVED_FOR_MS: u64 = 300;
 
@@ -61,6 +66,12 @@ pub struct Owner {
     checks: Checks,
     /// When the next check of each replica is due, in monotonic milliseconds.
     agenda: BTreeSet<(u64, ReplicaId)>,
+    commands: Commands,
+    /// What replicas say of themselves: where it goes in, and comes out. Those who listen to them end with this.
+    words: (mpsc::Sender<Word>, mpsc::Receiver<Word>),
+    listeners: JoinSet<()>,
+    /// Where this agent listens.
+    api: SocketAddr,
     observers: Observers,
     /// Attempts that could not be made. They are told in a turn of their own: what follows may be another attempt, at once.
     failed: VecDeque<(ReplicaId, Event)>,
@@ -74,8 +85,8 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// An agent that runs nothing.
-    pub fn new(facts: NodeFacts, runtime: RuntimeDir, keeper: Keeper) -> Self {
+    /// An agent that runs nothing, and listens at `api`.
+    pub fn new(facts: NodeFacts, api: SocketAddr, runtime: RuntimeDir, keeper: Keeper) -> Self {
         Owner {
             clock: Clock::start(),
             observers: Observers::new(facts.instance),
@@ -90,6 +101,10 @@ impl Owner {
             probes: JoinSet::new(),
             checks: Checks::new(),
             agenda: BTreeSet::new(),
+            commands: Commands::default(),
+            words: mpsc::channel(WORDS_MAX),
+            listeners: JoinSet::new(),
+            api,
             failed: VecDeque::new(),
             dirty: BTreeSet::new(),
             gone: Vec::new(),
@@ -125,6 +140,8 @@ impl Owner {
                     }
                 }
                 Some(done) = self.checks.next() => self.checked(done),
+                Some((id, attempt, push)) = self.words.1.recv() => self.heard(id, attempt, push),
+                Some(_) = self.listeners.join_next() => {}
                 Some(request) = requests.recv() => self.answer(request),
             }
             if self.flush() {
@@ -150,8 +167,10 @@ impl Owner {
                 self.feed(attempt.id, Event::Exited { attempt: attempt.attempt, exit, last_lines });
             }
             Happening::Said(Message::TreeGone { attempt }) => self.feed(attempt.id, Event::TreeGone { attempt: attempt.attempt }),
+            Happening::Said(Message::Checked { attempt, nth, end }) => self.command_ended(attempt, nth, end),
             Happening::Said(Message::Pong) => {}
             Happening::TreesGone => {
+                self.commands = Commands::default();
                 let attempts: Vec<(ReplicaId, u32)> = self.slots.iter().map(|(id, slot)| (*id, slot.replica.attempt)).collect();
                 for (id, attempt) in attempts {
                     self.feed(id, Event::TreeGone { attempt });

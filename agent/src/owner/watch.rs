@@ -1,6 +1,7 @@
 //! Watching a replica: its checks are carried out when they are due, and what they mean for it is handed on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cluster::ReplicaId;
 use cluster::health::{self, Health, Kind};
@@ -17,6 +18,8 @@ pub struct Watched {
     pub health: Health,
     /// Ends those that are under way with it.
     under_way: BTreeMap<usize, Probe>,
+    /// Ends with it: what listens to the replica.
+    _listener: Option<Probe>,
     /// Where it stands in the owner's agenda.
     due_ms: Option<u64>,
 }
@@ -30,7 +33,12 @@ impl Owner {
         let port_decides = health::port_decides(checks);
         if !checks.is_empty() {
             let health = Health::begin(checks, seed(id, attempt), now);
-            slot.attempt.watched = Some(Watched { health, under_way: BTreeMap::new(), due_ms: None });
+            let listener = match (&mut slot.attempt.voice, slot.attempt.pid) {
+                (Some(voice), Some(root)) => voice.listen(id, attempt, root, self.words.0.clone()),
+                _ => None,
+            };
+            let listener = listener.map(|listener| Probe(self.listeners.spawn(listener)));
+            slot.attempt.watched = Some(Watched { health, under_way: BTreeMap::new(), _listener: listener, due_ms: None });
             self.check(id, health::Event::Tick);
         }
         if port_decides {
@@ -87,7 +95,9 @@ impl Owner {
                 let task = self.checks.start(errand, check, port);
                 watched.under_way.insert(nth, Probe(task));
             }
-            Kind::Exec { .. } | Kind::Push => {}
+            Kind::Exec { .. } => self.commands_wait(errand),
+            // Nobody asks: it is told.
+            Kind::Push => {}
         }
     }
 
@@ -98,6 +108,28 @@ impl Owner {
         if self.slots.get(&id).is_some_and(|slot| slot.replica.attempt == attempt) {
             self.check(id, health::Event::Done(nth, done.result));
         }
+    }
+
+    /// A replica said something of itself.
+    pub(super) fn heard(&mut self, id: ReplicaId, attempt: u32, push: health::Push) {
+        let is_present = |slot: &Slot| slot.replica.attempt == attempt && slot.attempt.watched.is_some();
+        if self.slots.get(&id).is_some_and(is_present) {
+            let passed = matches!(push, health::Push::Ready | health::Push::Alive);
+            self.figures.checks.count("push", passed, Duration::ZERO);
+            self.check(id, health::Event::Pushed(push));
+        }
+    }
+
+    /// Somebody called the URL of a replica. False when it is not the URL of an attempt that runs.
+    pub(super) fn called(&mut self, id: ReplicaId, token: &str, push: health::Push) -> bool {
+        let Some(slot) = self.slots.get(&id) else { return false };
+        let is_its_own = slot.attempt.voice.as_ref().is_some_and(|voice| voice.token == token);
+        // One that calls before it is known to have started is told to try again.
+        let is_heard = is_its_own && slot.attempt.watched.is_some();
+        if is_heard {
+            self.heard(id, slot.replica.attempt, push);
+        }
+        is_heard
     }
 
     /// Sees to the checks that are due, so many in one turn.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::agent_process::{Agent, Home, this_program};
+use crate::agent_process::{Agent, Home, new_id, this_program};
 use crate::http;
 use crate::proc::{is_alive, signal, wait_for};
 
@@ -16,6 +16,12 @@ pub const TESTS: &[(&str, fn())] = &[
     ("health::hung_with_a_liveness_check", hung_with_a_liveness_check),
     ("health::a_redirect_is_not_followed", a_redirect_is_not_followed),
     ("health::checks_that_cannot_be_carried_out", checks_that_cannot_be_carried_out),
+    ("health::a_command_decides", a_command_decides),
+    ("health::a_command_that_hangs_is_ended_whole", a_command_that_hangs_is_ended_whole),
+    ("health::many_commands_and_a_guardian_that_dies", many_commands_and_a_guardian_that_dies),
+    ("health::a_replica_calls_its_url", a_replica_calls_its_url),
+    ("health::a_replica_notifies", a_replica_notifies),
+    ("health::a_stranger_is_not_heard", a_stranger_is_not_heard),
     ("health::runs_once", runs_once),
     ("health::on_failure", on_failure),
 ];
@@ -35,9 +41,19 @@ impl Web {
     }
 
     fn answers(&self, status: u16) {
+        self.says(&status.to_string());
+    }
+
+    fn says(&self, text: &str) {
         let next = self.dir.path().join("next");
-        std::fs::write(&next, status.to_string()).unwrap();
+        std::fs::write(&next, text).unwrap();
         std::fs::rename(next, self.file()).unwrap();
+    }
+
+    /// One that speaks up itself, and says what stands in the file.
+    fn notifier(&self, purpose: &str) -> Value {
+        let checks = json!([{ "kind": "push", "for": purpose, "interval_ms": 300, "unhealthy": 2, "initial_grace_ms": 300 }]);
+        json!({ "command": [this_program(), "replica", "notify"], "env": { "FILE": self.file() }, "grace_ms": 400, "health": checks })
     }
 
     fn spec(&self, checks: Value) -> Value {
@@ -134,6 +150,112 @@ fn checks_that_cannot_be_carried_out() {
     let replica = one_is(&agent, "it says so", |replica| replica["phase"] == "backoff");
     let detail = replica["detail"].as_str().unwrap();
     assert!(detail.contains("the app's health check 1 (http no/slash): its path must begin with /"), "{detail}");
+}
+
+fn a_command_decides() {
+    let (home, web) = (Home::new(), Web::new());
+    let mut agent = Agent::start(&home);
+    let test = "test -e \"$FILE\" && test -n \"$PORT\" || { echo the file is not there >&2; exit 4; }";
+    agent.assign_spec(web.spec(json!([quick(json!({ "kind": "exec", "command": ["sh", "-c", test], "timeout_ms": 5_000 }))])));
+    let before = one_is(&agent, "its check has an answer", |replica| replica["checks"][0]["error"].is_string());
+    assert_eq!(before["checks"][0]["error"], "exited with code 4; its last line: the file is not there", "{before}");
+    assert_eq!(before["ready"], false);
+    web.answers(200);
+    agent.wait_ready(1);
+    std::fs::remove_file(web.file()).unwrap();
+    one_is(&agent, "it is not ready", |replica| replica["ready"] == false && replica["phase"] == "running");
+}
+
+fn a_command_that_hangs_is_ended_whole() {
+    let (home, web) = (Home::new(), Web::new());
+    let mut agent = Agent::start(&home);
+    let mark = format!("{}", 900_000 + std::process::id());
+    let hang = format!("trap '' TERM; sleep {mark} & sleep {mark}; yes");
+    agent.assign_spec(
+        web.spec(json!([quick(json!({ "kind": "exec", "command": ["sh", "-c", hang], "for": "both", "initial_grace_ms": 0 }))])),
+    );
+    let sleepers = || {
+        let is_one =
+            |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default() == format!("sleep\0{mark}\0").into_bytes();
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(is_one).count()
+    };
+    wait_for("the check hangs", Duration::from_secs(5), || (sleepers() > 0).then_some(()));
+    let next = one_is(&agent, "its liveness failed", |replica| replica["failures"].as_u64() >= Some(1));
+    assert!(home.log().contains("its liveness check exec sh failed 2 times in a row: it did not answer within 200 ms"), "{next}");
+    agent.put(json!({}));
+    agent.wait("it is gone", |replicas| replicas.is_empty().then_some(()));
+    wait_for("nothing is left of the checks", Duration::from_secs(5), || (sleepers() == 0).then_some(()));
+}
+
+fn many_commands_and_a_guardian_that_dies() {
+    let home = Home::new();
+    let mut agent = Agent::start(&home);
+    let spec = json!({
+        "command": [this_program(), "replica", "echo"],
+        "grace_ms": 400,
+        "health": [{ "kind": "exec", "command": ["true"], "interval_ms": 200, "timeout_ms": 10_000 }],
+    });
+    let ids: Vec<String> = (0..20).map(|_| new_id()).collect();
+    agent.ids.extend(ids.clone());
+    let replicas: Vec<Value> = ids.iter().map(|id| json!({ "id": id, "app": "app0", "revision": 1, "phase": "run" })).collect();
+    assert_eq!(agent.put(json!({ "specs": { "app0@1": spec }, "replicas": replicas })).status, 202);
+    agent.wait_ready(20);
+    signal(agent.guardian(), Signal::KILL);
+    agent.wait("all run again and are ready", |replicas| {
+        replicas.iter().all(|replica| replica["attempt"].as_u64() >= Some(2) && replica["ready"] == true).then_some(())
+    });
+}
+
+fn a_replica_calls_its_url() {
+    let (home, web) = (Home::new(), Web::new());
+    let mut agent = Agent::start(&home);
+    let mut spec = web.spec(json!([quick(json!({ "kind": "push", "for": "readiness" }))]));
+    let tell = format!("echo $OSTLER_HEALTH_URL > {0}.next; mv {0}.next {0}; exec {1} replica echo", web.file().display(), this_program());
+    spec["command"] = json!(["/bin/sh", "-c", tell]);
+    agent.assign_spec(spec);
+    let url = wait_for("it knows its URL", Duration::from_secs(5), || std::fs::read_to_string(web.file()).ok());
+    let path = url.trim().strip_prefix(&format!("http://127.0.0.1:{}", agent.port)).unwrap_or_else(|| panic!("{url}")).to_owned();
+    let call = |path: &str, body: &str| http::call(agent.port, "POST", path, &[], body.as_bytes()).status;
+    one_is(&agent, "it runs", |replica| !replica["pid"].is_null());
+    assert_eq!(call(&path, "nonsense"), 400);
+    assert_eq!(call(&path, &"x".repeat(5_000)), 400);
+    assert_eq!(call(&format!("{path}x"), ""), 404);
+    assert_eq!(agent.replicas()[0]["ready"], false);
+    assert_eq!(call(&path, ""), 204);
+    agent.wait_ready(1);
+    assert_eq!(call(&path, r#"{"ready":false,"detail":"full"}"#), 204);
+    let unready = one_is(&agent, "it is not ready", |replica| replica["ready"] == false);
+    assert!(unready["detail"].as_str().unwrap().ends_with(": it said that it is not ready: full"), "{unready}");
+}
+
+fn a_replica_notifies() {
+    let (home, web) = (Home::new(), Web::new());
+    let mut agent = Agent::start(&home);
+    web.says("READY=1\nWATCHDOG=1");
+    agent.assign_spec(web.notifier("both"));
+    agent.wait_ready(1);
+    web.says("STOPPING=1");
+    one_is(&agent, "it is not ready", |replica| replica["ready"] == false && replica["attempt"] == 1);
+    web.says("READY=1");
+    agent.wait_ready(1);
+    // It falls silent.
+    web.says("");
+    one_is(&agent, "it is started again", |replica| replica["attempt"] == 2);
+    let why = "failed: its liveness check push failed 2 times in a row: it was not heard for 300 ms";
+    assert!(home.log().contains(why), "{}", home.log());
+}
+
+fn a_stranger_is_not_heard() {
+    let (home, web) = (Home::new(), Web::new());
+    let mut agent = Agent::start(&home);
+    let id = agent.assign_spec(web.notifier("readiness"));
+    one_is(&agent, "it runs", |replica| !replica["pid"].is_null());
+    let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    socket.send_to(b"READY=1", home.runtime().join("replicas").join(&id).join("notify")).unwrap();
+    wait_for("it was left out", Duration::from_secs(5), || home.log().contains("left out what a stranger said").then_some(()));
+    assert_eq!(agent.replicas()[0]["ready"], false);
+    web.says("READY=1");
+    agent.wait_ready(1);
 }
 
 fn script(policy: &str, file: &Path, body: &str) -> Value {

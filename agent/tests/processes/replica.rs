@@ -33,6 +33,11 @@ pub fn main() -> ExitCode {
             eprintln!("these are my last words");
             ExitCode::from(3)
         }
+        // Says what the lines of FILE tell it to, by sd_notify, over and over.
+        "notify" => {
+            std::thread::spawn(move || notify());
+            echo(TcpListener::bind(("127.0.0.1", port)).unwrap())
+        }
         // Answers every request with the status that stands in the file named by FILE, and says who asked.
         "web" => web(TcpListener::bind(("127.0.0.1", port)).unwrap()),
         "facts" => {
@@ -55,6 +60,20 @@ pub fn main() -> ExitCode {
 
 fn sh(script: &str) {
     assert!(Command::new("/bin/sh").arg("-c").arg(script).status().unwrap().success());
+}
+
+fn notify() {
+    let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    let (path, file) = (std::env::var("NOTIFY_SOCKET").unwrap(), std::env::var("FILE").unwrap());
+    loop {
+        if let Ok(text) = std::fs::read_to_string(&file)
+            && !text.is_empty()
+        {
+            let _ = socket.send_to(text.as_bytes(), &path);
+        }
+        // So often a program with a watchdog may speak up.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+    }
 }
 
 fn web(listener: TcpListener) -> ExitCode {

@@ -15,6 +15,7 @@ use cluster::supervise::Exit;
 use rustix::event::{Timespec, epoll};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
+use super::exec_checks::{CHECKS, ExecChecks};
 use super::output::Output;
 use super::process::{Reaped, end_children, kill_below, kill_child, reap_one, stat};
 use super::spawn::start_replica;
@@ -68,6 +69,7 @@ struct Guardian {
     pipes: BTreeMap<u64, ReplicaId>,
     next_pipes: u64,
     strays: Strays,
+    checks: ExecChecks,
     look_again_ms: u64,
     buffer: Vec<u8>,
 }
@@ -119,6 +121,7 @@ impl Guardian {
             pipes: BTreeMap::new(),
             next_pipes: PIPES,
             strays: Strays::default(),
+            checks: ExecChecks::default(),
             look_again_ms: LOOK_AGAIN_MS_MIN,
             buffer: vec![0; BUFFER_BYTES],
         })
@@ -128,7 +131,8 @@ impl Guardian {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(64);
         loop {
-            let wait = self.is_killing().then(|| millis(self.look_again_ms));
+            let look_again_ms = self.is_killing().then_some(self.look_again_ms);
+            let wait = look_again_ms.into_iter().chain(self.checks.wait_ms()).min().map(millis);
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
                 Ok(0) => self.look_again_ms = (self.look_again_ms * 2).min(LOOK_AGAIN_MS_MAX),
@@ -140,12 +144,17 @@ impl Guardian {
                 self.forget_signals();
                 self.reap();
             }
+            for message in self.checks.end_late() {
+                self.queue(&message);
+            }
             if events.is_empty() || has(SIGNALS) {
                 self.sweep()?;
             }
             for event in &events {
                 let number = event.data.u64();
-                if number >= PIPES
+                if number >= CHECKS {
+                    self.checks.drain(number, &mut self.buffer);
+                } else if number >= PIPES
                     && let Some(entry) = self.pipes.get(&(number & !1)).and_then(|id| self.replicas.get_mut(id))
                 {
                     entry.output.drain(usize::from(number & 1 == 1), &mut self.buffer);
@@ -198,6 +207,10 @@ impl Guardian {
                 Ok(())
             }
             Command::Kill(attempt) => self.kill(attempt),
+            Command::Check(check) => match self.checks.start(&check, &self.epoll) {
+                Some(message) => self.say(&message),
+                None => Ok(()),
+            },
             Command::Forget { id } => {
                 if let Some(entry) = self.replicas.remove(&id) {
                     self.pipes.remove(&entry.pipes);
@@ -245,6 +258,7 @@ impl Guardian {
     }
 
     fn kill(&mut self, of: Attempt) -> io::Result<()> {
+        self.checks.end_of(of);
         let Some(live) = self.live(of) else {
             // It was over before it was asked for.
             return self.say(&Message::TreeGone { attempt: of });
@@ -261,8 +275,12 @@ impl Guardian {
 
     /// Collects the children that ended.
     fn reap(&mut self) {
+        self.checks.before_reaping();
         while let Reaped::One(pid, status) = reap_one() {
             self.strays.reaped(pid);
+            if let Some(message) = self.checks.reaped(pid, status, &mut self.buffer) {
+                self.queue(&message);
+            }
             let ended = self.replicas.iter_mut().find_map(|(id, entry)| {
                 let live = entry.live.as_mut().filter(|live| live.first == First::Runs(pid))?;
                 live.first = First::JustEnded;
@@ -271,6 +289,9 @@ impl Guardian {
                 Some(Message::Exited { attempt, exit: exit_of(status), last_lines: entry.output.last_lines() })
             });
             if let Some(message) = ended {
+                if let Message::Exited { attempt, .. } = &message {
+                    self.checks.end_of(*attempt);
+                }
                 self.queue(&message);
             }
         }
@@ -278,7 +299,7 @@ impl Guardian {
 
     /// Looks for what is left of attempts whose first process ended: kills it where that was asked for, and says so when nothing is.
     fn sweep(&mut self) -> io::Result<()> {
-        let mut first = BTreeSet::new();
+        let mut first: BTreeSet<i32> = self.checks.pids().collect();
         let mut suspects = Vec::new();
         for (id, entry) in &self.replicas {
             let Some(live) = &entry.live else { continue };
@@ -293,7 +314,7 @@ impl Guardian {
             let Some(live) = &mut entry.live else { continue };
             if !matches!(live.first, First::Runs(_)) {
                 live.first = First::Ended;
-                if self.strays.of(*id).next().is_none() {
+                if self.strays.of(*id).next().is_none() && !self.checks.any_of(Attempt { id: *id, attempt: live.attempt }) {
                     gone.push(Attempt { id: *id, attempt: live.attempt });
                     entry.live = None;
                     continue;

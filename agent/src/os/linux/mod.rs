@@ -1,8 +1,10 @@
 //! Linux.
 
+mod exec_checks;
 mod guardian;
 mod last_lines;
 mod leftovers;
+mod notify;
 mod output;
 mod peer;
 mod process;
@@ -13,6 +15,7 @@ mod system;
 
 pub use guardian::guardian_main;
 pub(crate) use leftovers::end_leftovers;
+pub(crate) use notify::NotifySocket;
 pub(crate) use peer::peer_may_command;
 pub(crate) use process::{end_children, reap};
 pub(crate) use signals::Signals;
