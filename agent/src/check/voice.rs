@@ -18,6 +18,8 @@ const SOCKET: &str = "notify";
 /// One that talks all the time is heard so often.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Names and values for a replica's environment.
+pub type Variables = Vec<(String, String)>;
 /// What a replica said, and in which attempt.
 pub type Word = (ReplicaId, u32, Push);
 
@@ -35,7 +37,7 @@ impl Voice {
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn new(checks: &[Check], directory: &Path, id: ReplicaId, api: SocketAddr) -> io::Result<Option<(Self, Vec<(String, String)>)>> {
+    pub fn new(checks: &[Check], directory: &Path, id: ReplicaId, api: SocketAddr) -> io::Result<Option<(Self, Variables)>> {
         let Some(check) = checks.iter().find(|check| check.kind == Kind::Push) else { return Ok(None) };
         let token = uuid::Uuid::new_v4().simple().to_string();
         let path = directory.join(SOCKET);

@@ -22,6 +22,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("health::a_replica_calls_its_url", a_replica_calls_its_url),
     ("health::a_replica_notifies", a_replica_notifies),
     ("health::a_stranger_is_not_heard", a_stranger_is_not_heard),
+    ("health::a_hundred_idle_replicas", a_hundred_idle_replicas),
     ("health::runs_once", runs_once),
     ("health::on_failure", on_failure),
 ];
@@ -256,6 +257,43 @@ fn a_stranger_is_not_heard() {
     assert_eq!(agent.replicas()[0]["ready"], false);
     web.says("READY=1");
     agent.wait_ready(1);
+}
+
+/// What agent and guardian cost while nothing happens but checks. The figure is printed; the limit is far above it, since tests are built
+/// without optimisation and run beside others.
+fn a_hundred_idle_replicas() {
+    const WINDOW: Duration = Duration::from_secs(4);
+    let (home, web) = (Home::new(), Web::new());
+    let mut agent = Agent::start(&home);
+    let spec = web.spec(json!([{ "kind": "http", "path": "/healthz", "for": "both", "interval_ms": 2_000 }]));
+    let ids: Vec<String> = (0..100).map(|_| new_id()).collect();
+    agent.ids.extend(ids.clone());
+    let replicas: Vec<Value> = ids.iter().map(|id| json!({ "id": id, "app": "app0", "revision": 1, "phase": "run" })).collect();
+    assert_eq!(agent.put(json!({ "specs": { "app0@1": spec }, "replicas": replicas })).status, 202);
+    agent.wait_ready(100);
+    let pids = [agent.pid(), agent.guardian()];
+    let checks = || -> u64 {
+        let figures = http::get(agent.port, "/metrics").body;
+        let name = "ostler_agent_checks_total{kind=\"http\",outcome=\"passed\"} ";
+        figures.lines().find_map(|line| line.strip_prefix(name)).map_or(0, |count| count.parse().unwrap())
+    };
+    let before = (pids.map(cpu_ms), checks());
+    // A window of time is what is measured.
+    std::thread::sleep(WINDOW);
+    let after = (pids.map(cpu_ms), checks());
+    let used_ms: u64 = after.0.iter().zip(before.0).map(|(after, before)| after - before).sum();
+    let percent = used_ms as f64 * 100.0 / WINDOW.as_millis() as f64;
+    println!("  {} checks in {} s cost agent and guardian {percent:.2} % of a core", after.1 - before.1, WINDOW.as_secs());
+    assert!((150..=260).contains(&(after.1 - before.1)), "{} checks", after.1 - before.1);
+    assert!(percent < 25.0, "{percent} %");
+}
+
+/// The time that a process has used, in milliseconds.
+fn cpu_ms(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: u64 = [11, 12].iter().map(|at| fields[*at].parse::<u64>().unwrap()).sum();
+    ticks * 1_000 / rustix::param::clock_ticks_per_second()
 }
 
 fn script(policy: &str, file: &Path, body: &str) -> Value {

@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
         }
         // Says what the lines of FILE tell it to, by sd_notify, over and over.
         "notify" => {
-            std::thread::spawn(move || notify());
+            std::thread::spawn(notify);
             echo(TcpListener::bind(("127.0.0.1", port)).unwrap())
         }
         // Answers every request with the status that stands in the file named by FILE, and says who asked.
@@ -62,7 +62,7 @@ fn sh(script: &str) {
     assert!(Command::new("/bin/sh").arg("-c").arg(script).status().unwrap().success());
 }
 
-fn notify() {
+fn notify() -> ! {
     let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
     let (path, file) = (std::env::var("NOTIFY_SOCKET").unwrap(), std::env::var("FILE").unwrap());
     loop {

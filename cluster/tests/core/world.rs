@@ -169,6 +169,39 @@ impl World {
         }
     }
 
+    /// A worker ends, and its policy wants no other.
+    pub fn finish_worker(&mut self, nth: usize) -> ReplicaId {
+        self.change_worker(nth, |report| {
+            report.phase = ObservedPhase::Stopped;
+            report.finished = true;
+            report.ready = false;
+            report.pid = None;
+            report.port = None;
+            report.detail = "its process exited with code 0".to_owned();
+        })
+    }
+
+    /// A check of a worker says that it gets no requests, or gets them again.
+    pub fn set_ready(&mut self, nth: usize, ready: bool) -> ReplicaId {
+        self.change_worker(nth, |report| report.ready = ready)
+    }
+
+    fn change_worker(&mut self, nth: usize, change: impl FnOnce(&mut ReplicaReport)) -> ReplicaId {
+        let agent = self.agent(nth).unwrap();
+        let report = agent.replicas.values_mut().map(|(report, _)| report).find(|report| !report.finished).unwrap();
+        change(report);
+        let report = report.clone();
+        let id = report.id;
+        agent.outbox.push(News::Replica(report));
+        id
+    }
+
+    /// The app gets another spec.
+    pub fn change_app(&mut self) {
+        self.apps[0].revision += 1;
+        self.desire();
+    }
+
     pub fn remove(&mut self, nth: usize) {
         if let Some(member) = self.members.iter_mut().find(|member| member.id == NodeId(nth as u128 + 1)) {
             member.removed = true;
@@ -446,6 +479,8 @@ impl Agent {
         for (report, wanted) in self.replicas.values_mut() {
             let before = report.clone();
             match (*wanted, report.phase) {
+                (AssignedPhase::Run, ObservedPhase::Stopped) => {}
+                (_, ObservedPhase::Stopped) => report.finished = false,
                 (AssignedPhase::Run, ObservedPhase::Starting) if self.broken => {
                     report.attempt += 1;
                     report.failures += 1;
@@ -471,7 +506,7 @@ impl Agent {
                 self.outbox.push(News::Replica(report.clone()));
             }
         }
-        self.replicas.retain(|_, (report, _)| report.phase != ObservedPhase::Stopped);
+        self.replicas.retain(|_, (report, _)| report.phase != ObservedPhase::Stopped || report.finished);
         if self.leaving && self.replicas.is_empty() && self.outbox.is_empty() {
             self.die();
         }

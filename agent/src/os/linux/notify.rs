@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -14,10 +15,13 @@ use super::process::stat;
 
 /// The longest message; the rest of a longer one is cut off.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// Between two messages of strangers.
+const STRANGER_PAUSE: Duration = Duration::from_millis(10);
 /// No tree of processes is deeper.
 const DEPTH_MAX: usize = 64;
 
-/// A socket of one attempt of a replica. Its file goes with it.
+/// A socket of one attempt of a replica. Its file is replaced by that of the next one, and goes with the directory: this one may be let go
+/// after the next was made.
 #[derive(Debug)]
 pub(crate) struct NotifySocket {
     socket: UnixDatagram,
@@ -69,16 +73,6 @@ impl NotifySocket {
     }
 }
 
-/// Between two messages of strangers.
-const STRANGER_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
-
-impl Drop for NotifySocket {
-    fn drop(&mut self) {
-        // The next attempt removes what is left as well.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 fn is_in_tree(pid: Pid, root: u32) -> bool {
     let Ok(root) = i32::try_from(root) else { return false };
     let mut at = Some(pid);
@@ -102,7 +96,6 @@ mod tests {
 
     use std::os::unix::net::UnixDatagram as StdDatagram;
     use std::process::{Command, Stdio};
-    use std::time::Duration;
 
     use super::*;
 
@@ -120,10 +113,7 @@ mod tests {
         assert_eq!(socket.next(std::process::id()).await.unwrap(), "READY=1\nSTATUS=x");
         child.kill().unwrap();
         child.wait().unwrap();
-        drop(socket);
-        assert!(!path.exists());
         // What an attempt before it left is no obstacle.
-        drop(StdDatagram::bind(&path).unwrap());
         NotifySocket::bind(&path).unwrap();
     }
 }
