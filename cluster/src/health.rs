@@ -18,6 +18,9 @@ use crate::now::Now;
 /// The longest wait before a check that has not passed yet is made again within its grace, in milliseconds.
 const EAGER_MS_MAX: u64 = 100;
 
+/// The points of an interval lie so far apart, in milliseconds.
+const POINT_MS: u64 = 50;
+
 /// The checks of one attempt of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -28,6 +31,8 @@ pub struct Health {
     /// What was said last.
     is_ready: bool,
     is_unhealthy: bool,
+    /// Something changed that is reported, ages aside.
+    is_news: bool,
 }
 
 /// One check and how it stands.
@@ -152,7 +157,7 @@ impl Health {
             };
             tracks.extend(purposes.iter().map(|purpose| Track::new(nth, check.clone(), *purpose, now)));
         }
-        Health { started_ms: now.mono_ms, seed, tracks, is_ready: false, is_unhealthy: false }
+        Health { started_ms: now.mono_ms, seed, tracks, is_ready: false, is_unhealthy: false, is_news: true }
     }
 
     /// When it must get an [`Event::Tick`] at the latest, in monotonic milliseconds.
@@ -174,13 +179,14 @@ impl Health {
                 let running = |track: &&mut Track| track.nth == nth && track.due_ms.is_none() && track.check.kind != Kind::Push;
                 for track in self.tracks.iter_mut().filter(running) {
                     let had_passed = track.standing == Standing::Passing;
-                    track.take(result.clone(), started_ms, now);
+                    self.is_news |= track.take(result.clone(), started_ms, now);
                     track.plan(had_passed, started_ms, seed, now);
                 }
             }
             Event::Pushed(push) => {
                 for track in self.tracks.iter_mut().filter(|track| track.check.kind == Kind::Push) {
                     track.hear(&push, now);
+                    self.is_news = true;
                 }
             }
         }
@@ -193,7 +199,7 @@ impl Health {
         for track in &mut self.tracks {
             let Some(due_ms) = track.due_ms.filter(|due_ms| *due_ms <= now.mono_ms) else { continue };
             if track.check.kind == Kind::Push {
-                track.take(Err(format!("was not heard for {} ms", track.check.interval_ms)), started_ms, now);
+                self.is_news |= track.take(Err(format!("was not heard for {} ms", track.check.interval_ms)), started_ms, now);
                 track.due_ms = Some(now.plus_ms(track.check.interval_ms).mono_ms);
             } else {
                 track.was_due_ms = due_ms;
@@ -220,6 +226,11 @@ impl Health {
             self.is_ready = is_ready;
             effects.push(if is_ready { Effect::Ready } else { Effect::Unready });
         }
+    }
+
+    /// Whether the reports have changed since this was asked last, ages aside.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.is_news)
     }
 
     /// How all of them stand.
@@ -265,12 +276,17 @@ impl Track {
         self.standing == Standing::Waiting && now.since_ms(started_ms) < self.check.initial_grace_ms
     }
 
-    /// One outcome.
-    fn take(&mut self, result: Result<(), String>, started_ms: u64, now: Now) {
+    /// One outcome. True when there is something new to report.
+    fn take(&mut self, result: Result<(), String>, started_ms: u64, now: Now) -> bool {
+        let before = (self.standing, self.error.take());
+        self.count(result, started_ms, now);
+        before.0 != self.standing || before.1 != self.error
+    }
+
+    fn count(&mut self, result: Result<(), String>, started_ms: u64, now: Now) {
         match result {
             Ok(()) => {
                 self.failures = 0;
-                self.error = None;
                 self.passes = self.passes.saturating_add(1);
                 if self.standing != Standing::Passing && self.passes >= self.check.healthy {
                     self.standing = Standing::Passing;
@@ -306,8 +322,9 @@ impl Track {
             self.wait_ms = (self.wait_ms * 3 / 2 + 1).clamp(shortest_ms.min(longest_ms), longest_ms);
             now.mono_ms.saturating_add(self.wait_ms)
         } else if self.standing == Standing::Passing && !had_passed {
-            // From now on at its own point of the interval.
-            now.mono_ms.saturating_add(1 + spread(seed, self.nth) % interval_ms.max(1))
+            // From now on at its own point of the interval. Points that are near each other are one: it takes as many turns.
+            let point_ms = now.mono_ms.saturating_add(1 + spread(seed, self.nth) % interval_ms.max(1));
+            point_ms.checked_next_multiple_of(POINT_MS).unwrap_or(u64::MAX)
         } else {
             // A slow answer moves no later check from its point; points that have passed are left out.
             let missed = now.since_ms(self.was_due_ms) / interval_ms.max(1);
@@ -331,7 +348,9 @@ impl Track {
             (Push::Failing(why), true) => at_once(self, why),
             (Push::NotReady(why), false) => at_once(self, why),
             (Push::Failing(_) | Push::Alive, false) => {}
-            (Push::Ready, false) => self.take(Ok(()), now.mono_ms, now),
+            (Push::Ready, false) => {
+                self.take(Ok(()), now.mono_ms, now);
+            }
             (Push::Ready | Push::Alive | Push::NotReady(_), true) => {
                 self.take(Ok(()), now.mono_ms, now);
                 self.due_ms = Some(now.plus_ms(self.check.interval_ms).mono_ms);

@@ -63,10 +63,10 @@ impl Owner {
         let now = self.clock.now();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let Some(watched) = &mut slot.attempt.watched else { return };
-        if event != health::Event::Tick {
+        let effects = watched.health.step(event, now);
+        if watched.health.take_news() {
             self.dirty.insert(id);
         }
-        let effects = watched.health.step(event, now);
         let due_ms = watched.health.due_ms();
         if watched.due_ms != due_ms {
             self.agenda.extend(due_ms.map(|at| (at, id)));

@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
             std::thread::spawn(notify);
             echo(TcpListener::bind(("127.0.0.1", port)).unwrap())
         }
-        // Answers every request with the status that stands in the file named by FILE, and says who asked.
+        // Answers every request with the status that stands in the file named by FILE, and says what was asked unless QUIET.
         "web" => web(TcpListener::bind(("127.0.0.1", port)).unwrap()),
         "facts" => {
             print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());
@@ -78,6 +78,7 @@ fn notify() -> ! {
 
 fn web(listener: TcpListener) -> ExitCode {
     let file = std::env::var("FILE").unwrap();
+    let quiet = std::env::var("QUIET").is_ok();
     for stream in listener.incoming() {
         let mut stream = BufReader::new(stream.unwrap());
         let mut first = String::new();
@@ -86,7 +87,9 @@ fn web(listener: TcpListener) -> ExitCode {
         while stream.read_line(&mut line).is_ok_and(|n| n > 2) {
             line.clear();
         }
-        println!("{}", first.trim_end());
+        if !quiet {
+            println!("{}", first.trim_end());
+        }
         let status = std::fs::read_to_string(&file).unwrap_or_else(|_| "200".to_owned());
         let answer = format!("HTTP/1.1 {status} X\r\nlocation: /elsewhere\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         let _ = stream.get_mut().write_all(answer.as_bytes());

@@ -1,9 +1,44 @@
 //! Replicas that have finished, and replicas that are not ready for a while.
 
 use cluster::ReplicaId;
-use cluster::wire::ObservedPhase;
+use cluster::wire::{News, ObservedPhase, ReplicaReport};
 
 use crate::world::World;
+
+impl World {
+    /// A worker ends, and its policy wants no other.
+    fn finish_worker(&mut self, nth: usize) -> ReplicaId {
+        self.change_worker(nth, |report| {
+            report.phase = ObservedPhase::Stopped;
+            report.finished = true;
+            report.ready = false;
+            report.pid = None;
+            report.port = None;
+            report.detail = "its process exited with code 0".to_owned();
+        })
+    }
+
+    /// A check of a worker says that it gets no requests, or gets them again.
+    fn set_ready(&mut self, nth: usize, ready: bool) -> ReplicaId {
+        self.change_worker(nth, |report| report.ready = ready)
+    }
+
+    fn change_worker(&mut self, nth: usize, change: impl FnOnce(&mut ReplicaReport)) -> ReplicaId {
+        let agent = &mut self.agents[nth];
+        let report = agent.replicas.values_mut().map(|(report, _)| report).find(|report| !report.finished).unwrap();
+        change(report);
+        let report = report.clone();
+        let id = report.id;
+        agent.outbox.push(News::Replica(report));
+        id
+    }
+
+    /// The app gets another spec.
+    fn change_app(&mut self) {
+        self.apps[0].revision += 1;
+        self.desire();
+    }
+}
 
 fn settled(nodes: usize, count: u32) -> World {
     let mut world = World::new(nodes);

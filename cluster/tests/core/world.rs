@@ -31,7 +31,7 @@ pub struct World {
     pub last: Vec<Step>,
     links: BTreeMap<NodeId, Link>,
     epoch: u64,
-    apps: Vec<App>,
+    pub apps: Vec<App>,
     members: Vec<Member>,
     /// Requests that the gateway has under way on routes that left the table.
     pub in_flight: BTreeMap<RouteKey, u64>,
@@ -50,8 +50,8 @@ pub struct Agent {
     pub held: Held,
     /// Stamps as they were applied, by this run of the agent.
     pub history: Vec<(InstanceId, Stamp)>,
-    replicas: BTreeMap<ReplicaId, (ReplicaReport, AssignedPhase)>,
-    outbox: Vec<News>,
+    pub replicas: BTreeMap<ReplicaId, (ReplicaReport, AssignedPhase)>,
+    pub outbox: Vec<News>,
 }
 
 #[derive(Default)]
@@ -100,7 +100,7 @@ impl World {
         world
     }
 
-    fn desire(&mut self) {
+    pub fn desire(&mut self) {
         let event = Event::Desired { apps: self.apps.clone(), members: self.members.clone() };
         self.controller.observe(event, self.now);
         self.links.retain(|id, _| self.members.iter().any(|member| member.id == *id));
@@ -167,39 +167,6 @@ impl World {
             let report = report.clone();
             agent.outbox.push(News::Replica(report));
         }
-    }
-
-    /// A worker ends, and its policy wants no other.
-    pub fn finish_worker(&mut self, nth: usize) -> ReplicaId {
-        self.change_worker(nth, |report| {
-            report.phase = ObservedPhase::Stopped;
-            report.finished = true;
-            report.ready = false;
-            report.pid = None;
-            report.port = None;
-            report.detail = "its process exited with code 0".to_owned();
-        })
-    }
-
-    /// A check of a worker says that it gets no requests, or gets them again.
-    pub fn set_ready(&mut self, nth: usize, ready: bool) -> ReplicaId {
-        self.change_worker(nth, |report| report.ready = ready)
-    }
-
-    fn change_worker(&mut self, nth: usize, change: impl FnOnce(&mut ReplicaReport)) -> ReplicaId {
-        let agent = self.agent(nth).unwrap();
-        let report = agent.replicas.values_mut().map(|(report, _)| report).find(|report| !report.finished).unwrap();
-        change(report);
-        let report = report.clone();
-        let id = report.id;
-        agent.outbox.push(News::Replica(report));
-        id
-    }
-
-    /// The app gets another spec.
-    pub fn change_app(&mut self) {
-        self.apps[0].revision += 1;
-        self.desire();
     }
 
     pub fn remove(&mut self, nth: usize) {
