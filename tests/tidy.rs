@@ -41,15 +41,20 @@ impl Text {
         })
     }
 
-    /// The code outside of its unit tests, which stand at the end of a file.
+    /// It holds tests and nothing else.
+    fn is_all_tests(&self) -> bool {
+        self.path.starts_with("tests/") || self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
+    }
+
+    /// The code outside of its unit tests, which stand at the end of a file or in one of their own.
     fn product_code(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.code().take_while(|(_, line)| line.trim() != "#[cfg(test)]" && !line.trim().starts_with("#[cfg(all(test"))
+        let has_any = !self.path.ends_with("/tests.rs");
+        self.code().take_while(move |(_, line)| has_any && line.trim() != "#[cfg(test)]" && !line.trim().starts_with("#[cfg(all(test"))
     }
 
     /// The code of its tests.
     fn test_code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let all_of_it = self.path.starts_with("tests/") || self.path.contains("/tests/") || self.path.ends_with("/tests.rs");
-        let product = if all_of_it { 0 } else { self.product_code().count() };
+        let product = if self.is_all_tests() { 0 } else { self.product_code().count() };
         self.code().skip(product)
     }
 }

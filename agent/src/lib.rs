@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod api;
+mod check;
 mod clock;
 mod config;
 mod goodbye;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::check::Meters;
+
 /// The figures of one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -22,6 +24,8 @@ pub struct Figures {
     pub refused_total: u64,
     /// Bytes of output that could not be kept.
     pub log_dropped_bytes_total: u64,
+    /// Health checks.
+    pub checks: Meters,
 }
 
 impl Figures {
@@ -29,7 +33,7 @@ impl Figures {
     pub fn render(&self) -> String {
         let mut text = String::new();
         header(&mut text, "ostler_agent_replicas", "gauge", "Replicas of this agent by phase.");
-        for phase in ["starting", "running", "draining", "backoff", "stopping"] {
+        for phase in ["starting", "running", "draining", "backoff", "stopping", "stopped"] {
             let count = self.replicas.get(phase).copied().unwrap_or(0);
             let _ = writeln!(text, "ostler_agent_replicas{{phase=\"{phase}\"}} {count}");
         }
@@ -51,6 +55,7 @@ impl Figures {
             header(&mut text, name, kind, help);
             let _ = writeln!(text, "{name} {value}");
         }
+        self.checks.render(&mut text);
         text
     }
 }
@@ -65,11 +70,14 @@ mod tests {
 
     #[test]
     fn every_line_is_a_comment_or_a_name_with_a_number() {
-        let figures = Figures { replicas: BTreeMap::from([("running".to_owned(), 3)]), starts_total: 5, ..Figures::default() };
+        let mut figures = Figures { replicas: BTreeMap::from([("running".to_owned(), 3)]), starts_total: 5, ..Figures::default() };
+        figures.checks.count("http", false, std::time::Duration::from_millis(1_500));
         let text = figures.render();
+        assert!(text.contains("\nostler_agent_checks_total{kind=\"http\",outcome=\"failed\"} 1\n"), "{text}");
+        assert!(text.contains("\nostler_agent_check_duration_seconds_sum{kind=\"http\"} 1.5\n"), "{text}");
         assert!(text.contains("\nostler_agent_replicas{phase=\"running\"} 3\n") && text.contains("\nostler_agent_starts_total 5\n"));
         for line in text.lines().filter(|line| !line.starts_with("# ")) {
-            assert!(line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<u64>().is_ok()), "{line}");
+            assert!(line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok()), "{line}");
         }
         assert!(text.ends_with('\n'));
     }

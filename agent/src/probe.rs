@@ -1,5 +1,6 @@
-//! Ready is: the replica's port accepts a connection.
+//! Ready is, where no check of the app says otherwise: the replica's port accepts a connection.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -23,13 +24,14 @@ pub async fn until_ready(port: u16) {
 }
 
 async fn accepts(port: u16) -> bool {
-    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let Ok(Ok(stream)) = timeout(CONNECT_DEADLINE, TcpStream::connect(addr)).await else { return false };
+    matches!(timeout(CONNECT_DEADLINE, connect(port)).await, Ok(Ok(_)))
+}
+
+/// A connection to a replica's port.
+pub async fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     // With nobody listening, the system may pick that very port for our end, and TCP then connects the socket to itself.
-    match (stream.local_addr(), stream.peer_addr()) {
-        (Ok(local), Ok(peer)) => local != peer,
-        _ => false,
-    }
+    if stream.local_addr()?.port() == port { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(stream) }
 }
 
 #[cfg(test)]

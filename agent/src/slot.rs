@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use cluster::app::{AppName, AppSpec};
+use cluster::health::{CheckReport, unready_sentence};
 use cluster::limits::Enforcement;
-use cluster::supervise::{Replica, State};
+use cluster::supervise::{Readiness, Replica, State};
 use cluster::tree::Tree;
 use cluster::wire::{AssignedReplica, ReplicaReport};
 use cluster::{Now, ReplicaId};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::check::Voice;
+use crate::guardian::protocol::Spawn;
+use crate::owner::Watched;
 use crate::port::Reservation;
 
 /// One replica.
@@ -60,9 +64,15 @@ pub struct Attempt {
     pub started_at_ms: u64,
     /// Waits for it to be ready.
     pub probe: Option<Probe>,
+    /// Its checks.
+    pub watched: Option<Watched>,
+    /// How it may speak up.
+    pub voice: Option<Voice>,
+    /// How it was started, where a check is started the same way.
+    pub spawn: Option<Box<Spawn>>,
 }
 
-/// A task that waits for a port to accept connections, ended with what holds it.
+/// A task that asks something of an attempt, ended with what holds it.
 #[derive(Debug)]
 pub struct Probe(pub AbortHandle);
 
@@ -89,12 +99,13 @@ impl Slot {
     /// What is said of it now.
     pub fn report(&self, id: ReplicaId, now: Now) -> ReplicaReport {
         let pid = self.attempt.pid;
-        let is_running = matches!(self.replica.state, State::Running { .. });
+        let checks = self.attempt.watched.as_ref().map(|watched| watched.health.reports(now)).unwrap_or_default();
         let is_steady = match self.replica.state {
-            State::Running { ready_at_ms, .. } => now.since_ms(ready_at_ms) >= self.replica.rules.restart.reset_after_ms,
+            State::Running { ready: Readiness::Ready { since_ms }, .. } => {
+                now.since_ms(since_ms) >= self.replica.rules.restart.reset_after_ms
+            }
             _ => false,
         };
-        let failure = self.replica.last_failure.clone().filter(|_| !is_running);
         ReplicaReport {
             id,
             app: self.app.clone(),
@@ -109,15 +120,31 @@ impl Slot {
             age_ms: if pid.is_some() { now.since_ms(self.attempt.started_at_ms) } else { 0 },
             restarts: self.replica.attempt.saturating_sub(1),
             failures: if is_steady { 0 } else { self.replica.failures },
-            detail: failure.or_else(|| self.log.trouble.as_ref().map(|why| format!("its output is not kept: {why}"))).unwrap_or_default(),
+            detail: self.detail(&checks),
             log_dropped_bytes: self.log.dropped_bytes,
+            finished: self.replica.is_finished(),
+            checks,
         }
+    }
+
+    /// What is to be said of it in words: what it fails, else what its log does.
+    fn detail(&self, checks: &[CheckReport]) -> String {
+        let is_unready = matches!(self.replica.state, State::Running { ready: Readiness::Unready, .. });
+        let of_checks = if is_unready { unready_sentence(checks, 0) } else { None };
+        let of_life = Some(self.replica.detail()).filter(|detail| !detail.is_empty());
+        let of_log = || self.log.trouble.as_ref().map(|why| format!("its output is not kept: {why}"));
+        of_checks.or(of_life).or_else(of_log).unwrap_or_default()
     }
 
     /// The report, if it says anything that the last one did not.
     pub fn news(&mut self, id: ReplicaId, now: Now) -> Option<ReplicaReport> {
         let report = self.report(id, now);
-        let ageless = ReplicaReport { age_ms: 0, ..report.clone() };
+        let mut ageless = ReplicaReport { age_ms: 0, ..report.clone() };
+        if !ageless.checks.is_empty() {
+            // The sentence about them has an age in it as well.
+            ageless.checks.iter_mut().for_each(|check| check.age_ms = 0);
+            ageless.detail = self.detail(&[]);
+        }
         if self.reported.as_ref() == Some(&ageless) {
             return None;
         }

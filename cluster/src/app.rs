@@ -6,11 +6,18 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::Check;
 use crate::limits::Limits;
 use crate::logs::LogSpec;
+use crate::restart::{RestartPolicy, When};
 
 /// The most replicas that may be asked of one app.
 pub const COUNT_MAX: u32 = 1_000_000;
+
+/// The ability of an agent to carry out the checks of a spec.
+pub const ABILITY_HEALTH: &str = "health";
+/// The ability of an agent to leave a process that ended as it is.
+pub const ABILITY_RESTART_WHEN: &str = "restart-when";
 
 /// The name of an app: a DNS label (RFC 1123 section 2.1), so that it can stand in a host name, a path
 /// and a file name: 1 to 63 of `a-z`, `0-9` and `-`, with no `-` at either end.
@@ -85,6 +92,10 @@ pub struct AppSpec {
     /// When a replica whose process ended is started again.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// Which checks decide that a replica gets requests, and that it is replaced. Without one for readiness it is ready once its port
+    /// has accepted a connection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<Check>,
     /// How long the gateway keeps an idle connection to a replica, in milliseconds.
     #[serde(default = "keepalive_idle_ms_default")]
     pub keepalive_idle_ms: u64,
@@ -119,43 +130,19 @@ impl AppSpec {
             drain_ms: drain_ms_default(),
             grace_ms: grace_ms_default(),
             restart: RestartPolicy::default(),
+            health: vec![],
             keepalive_idle_ms: keepalive_idle_ms_default(),
             limits: Limits::default(),
             strict_limits: false,
             logs: LogSpec::default(),
         }
     }
-}
 
-/// When a process that ended is started again: at once, then after `first_ms`, doubling to `max_ms`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RestartPolicy {
-    /// The wait before the second restart in a row (the first is at once), in milliseconds.
-    pub first_ms: u64,
-    /// The longest wait, in milliseconds.
-    pub max_ms: u64,
-    /// A replica that was ready for so long starts again from no wait at all, in milliseconds.
-    pub reset_after_ms: u64,
-}
-
-impl Default for RestartPolicy {
-    fn default() -> Self {
-        RestartPolicy { first_ms: 100, max_ms: 30_000, reset_after_ms: 10_000 }
-    }
-}
-
-impl RestartPolicy {
-    /// The wait before the next start after `failures` failures in a row, in milliseconds.
+    /// What an agent must be able to do to run this as it is meant, beyond what every agent does.
     #[must_use]
-    pub fn wait_ms(&self, failures: u32) -> u64 {
-        match failures {
-            0 | 1 => 0,
-            n => {
-                let doublings = (n - 2).min(32);
-                self.first_ms.saturating_mul(1 << doublings).min(self.max_ms)
-            }
-        }
+    pub fn requires(&self) -> Vec<&'static str> {
+        let wishes = [(!self.health.is_empty(), ABILITY_HEALTH), (self.restart.when != When::Always, ABILITY_RESTART_WHEN)];
+        wishes.into_iter().filter(|(wished, _)| *wished).map(|(_, ability)| ability).collect()
     }
 }
 
@@ -183,14 +170,6 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_restart_is_at_once_then_100_ms_doubling_to_30_s() {
-        let policy = RestartPolicy::default();
-        let waits: Vec<u64> = (1..=12).map(|n| policy.wait_ms(n)).collect();
-        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
-        assert_eq!(policy.wait_ms(u32::MAX), 30_000);
-    }
 
     #[test]
     fn an_app_name_is_a_dns_label() {

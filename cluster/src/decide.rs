@@ -1,6 +1,6 @@
 //! A decision: plan, carry it out on the state, and say what the shell is to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effects::Effects;
 use crate::id::{IdSource, NodeId, ReplicaId};
@@ -47,7 +47,7 @@ impl ClusterState {
 
     /// Two members that are one agent, or bear one name: the one that has replicas of ours, else the earlier, is meant.
     fn mark_duplicates(&mut self) {
-        let busy: std::collections::BTreeSet<NodeId> = self.slots.values().map(|slot| slot.node).collect();
+        let busy: BTreeSet<NodeId> = self.slots.values().map(|slot| slot.node).collect();
         let mut order: Vec<NodeId> = self.nodes.keys().copied().collect();
         order.sort_by_key(|id| (!busy.contains(id), *id));
         let mut by_instance = BTreeMap::new();
@@ -201,18 +201,20 @@ impl ClusterState {
                 }
             };
             let mut specs = BTreeMap::new();
+            let mut requires = BTreeSet::new();
             for replica in &replicas {
                 if replica.phase == AssignedPhase::Stop {
                     stops.push((replica.id, stamp));
                 }
                 if let Some(app) = self.apps.get(&replica.app) {
+                    requires.extend(app.spec.requires());
                     specs.entry(replica.spec_key()).or_insert_with(|| app.spec.clone());
                 }
             }
             let assignment = Assignment {
                 cluster: self.cluster,
                 stamp,
-                requires: vec![],
+                requires: requires.into_iter().map(str::to_owned).collect(),
                 lease_ms: self.settings.lease_ms,
                 take_over: node.member.take_over,
                 specs,

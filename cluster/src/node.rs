@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::health::unready_sentence;
 use crate::id::ReplicaId;
 use crate::liveness::Contact;
 use crate::member::Member;
@@ -58,15 +59,31 @@ pub struct Observed {
 const SLOW_START_MS: u64 = 5_000;
 
 impl Observed {
+    /// It is the last that is said of a replica, and the agent does not have it any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.report.phase == ObservedPhase::Stopped && !self.report.finished
+    }
+
     /// How long its process has been running by now, in milliseconds. The agent's figure is not trusted to be small.
     #[must_use]
     pub fn age_ms(&self, now: Now) -> u64 {
         self.report.age_ms.saturating_add(now.since_ms(self.at_ms))
     }
 
-    /// What is to be said of a process that has not become ready for long.
+    /// Why a process that is there gets no requests, once that is worth a sentence.
     #[must_use]
-    pub fn slow_start(&self, now: Now) -> Option<String> {
+    pub fn why_unready(&self, now: Now) -> Option<String> {
+        let report = &self.report;
+        let is_late = report.phase == ObservedPhase::Running || self.age_ms(now) >= SLOW_START_MS;
+        if report.ready || report.pid.is_none() || report.phase > ObservedPhase::Running || !is_late {
+            return None;
+        }
+        unready_sentence(&report.checks, now.since_ms(self.at_ms)).or_else(|| self.slow_start(now))
+    }
+
+    /// What is to be said of a process that has not become ready for long.
+    fn slow_start(&self, now: Now) -> Option<String> {
         let report = &self.report;
         let age_ms = self.age_ms(now);
         let port = report.port.filter(|_| report.phase == ObservedPhase::Starting && report.pid.is_some() && age_ms >= SLOW_START_MS)?;

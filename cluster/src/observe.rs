@@ -154,7 +154,7 @@ impl ClusterState {
                     before.as_ref().is_some_and(|seen| (report.attempt, report.phase) < (seen.report.attempt, seen.report.phase));
                 // The end of what was never placed there, or is placed elsewhere by now, is the last that need be known of it.
                 let is_ours = self.slots.get(&report.id).is_some_and(|slot| slot.node == id);
-                if report.phase == ObservedPhase::Stopped && !is_ours {
+                if report.phase == ObservedPhase::Stopped && !report.finished && !is_ours {
                     node.observed.remove(&report.id);
                 } else if !is_older {
                     node.observed.insert(report.id, Observed { report: report.clone(), at_ms: now.mono_ms });
@@ -169,6 +169,11 @@ impl ClusterState {
     /// Tells of a replica whose process ended by itself.
     fn tell_of_failure(&mut self, before: Option<&Observed>, report: &ReplicaReport) {
         // The last attempt that is known to have failed; the next one tells of it again.
+        if report.finished && before.is_none_or(|before| !before.report.finished) {
+            let label = self.slots.get(&report.id).and_then(|slot| self.nodes.get(&slot.node)).map(Node::label).unwrap_or_default();
+            self.tell(false, format!("{} replica {} on {label} has finished: {}", report.app, report.id, report.detail));
+            return;
+        }
         let failed = |report: &ReplicaReport| report.attempt - u32::from(report.phase != ObservedPhase::Backoff).min(report.attempt);
         if before.is_some_and(|before| failed(report) > failed(&before.report)) {
             let id = report.id;

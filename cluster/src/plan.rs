@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::{App, AppName};
 use crate::id::{IdSource, NodeId, ReplicaId};
-use crate::node::Node;
+use crate::node::{Node, Observed};
 use crate::now::Now;
 use crate::placement::{Candidates, Load, why_nowhere};
 use crate::slot::Slot;
@@ -123,7 +123,7 @@ impl Planner<'_> {
                     return Some((*id, format!("{label} is {}", node.state(&self.state.settings, self.now))));
                 }
                 match node.observed.get(id) {
-                    Some(seen) if seen.report.phase == ObservedPhase::Stopped => Some((*id, "the processes have ended".to_owned())),
+                    Some(seen) if seen.is_over() => Some((*id, "the processes have ended".to_owned())),
                     None if node.reported && slot.stop_sent.is_some_and(|stamp| node.applied >= Some(stamp)) => {
                         Some((*id, "the processes have ended".to_owned()))
                     }
@@ -150,15 +150,15 @@ impl Planner<'_> {
             .nodes
             .values()
             .filter(|node| node.is_live(&state.settings, self.now))
-            .flat_map(|node| node.observed.values().map(move |seen| (node, &seen.report)))
-            .filter(|(_, report)| !state.slots.contains_key(&report.id) && report.phase != ObservedPhase::Stopped)
+            .flat_map(|node| node.observed.values().map(move |seen| (node, seen)))
+            .filter(|(_, seen)| !state.slots.contains_key(&seen.report.id) && !seen.is_over())
             .collect();
         // The ready and the old ones first: they are what somebody relies on.
-        found.sort_by_key(|(_, report)| (!report.ready, report.id));
-        for (node, report) in found {
+        found.sort_by_key(|(_, seen)| (!seen.report.ready, seen.report.id));
+        for (node, Observed { report, .. }) in found {
             let Some(app) = state.apps.get(&report.app) else { continue };
             let count = counts.entry(&app.name).or_default();
-            let runs = matches!(report.phase, ObservedPhase::Starting | ObservedPhase::Running | ObservedPhase::Backoff);
+            let runs = report.finished || matches!(report.phase, ObservedPhase::Starting | ObservedPhase::Running | ObservedPhase::Backoff);
             let fits = runs && *count < app.desired && report.revision <= app.revision;
             let (phase, reason) = if fits {
                 *count += 1;
@@ -204,6 +204,7 @@ impl Planner<'_> {
         let (going, mut staying): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|id| self.slots.get(id).is_some_and(|slot| is_going(slot.node)));
 
+        self.outdated(app, &mut staying);
         self.surplus(app, &mut staying);
         let mut candidates = Candidates::new(state.nodes.iter(), &app.name, &self.load, &state.settings, self.now);
         let nowhere = candidates.is_empty();
@@ -219,6 +220,21 @@ impl Planner<'_> {
 
     fn is_ready(&self, id: ReplicaId) -> bool {
         self.slots.get(&id).is_some_and(|slot| self.state.is_ready(id, slot))
+    }
+
+    /// What has finished counts as one of its app's, and is not started again; until the app is another.
+    fn outdated(&mut self, app: &App, staying: &mut Vec<ReplicaId>) {
+        let is_outdated = |planner: &Self, id: &ReplicaId| {
+            planner
+                .slots
+                .get(id)
+                .is_some_and(|slot| slot.revision != app.revision && planner.state.seen(*id, slot).is_some_and(|seen| seen.report.finished))
+        };
+        let outdated: Vec<ReplicaId> = staying.iter().filter(|id| is_outdated(self, id)).copied().collect();
+        staying.retain(|id| !outdated.contains(id));
+        for id in outdated {
+            self.drain(id, "it has finished, and its app has changed since".to_owned());
+        }
     }
 
     /// Fewer are wanted than there are: from the fullest node, unready first, newest first.
@@ -372,10 +388,13 @@ impl Planner<'_> {
                 let seen = self.state.seen(*id, self.slots.get(id)?)?;
                 let report = &seen.report;
                 let label = self.slots.get(id).map(|slot| self.node_label(slot.node)).unwrap_or_default();
+                if report.finished {
+                    return Some(format!("{id} on {label} has finished: {}", report.detail));
+                }
                 if report.failures > 0 && !report.ready {
                     return Some(format!("{id} on {label} failed {} times in a row: {}", report.failures, report.detail));
                 }
-                seen.slow_start(self.now).map(|why| format!("{id} on {label}: {why}"))
+                seen.why_unready(self.now).map(|why| format!("{id} on {label}: {why}"))
             })
             .collect();
         if failing.is_empty() {
@@ -385,7 +404,7 @@ impl Planner<'_> {
         let sentences = self.plan.waiting.entry(app.name.clone()).or_default();
         sentences.extend(failing.into_iter().take(SENTENCES_MAX));
         if more > 0 {
-            sentences.push(format!("{more} more replicas keep failing"));
+            sentences.push(format!("{more} more replicas are not ready"));
         }
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::app::AppName;
+use crate::health::{CheckReport, Purpose, Standing};
 use crate::id::{NodeId, ReplicaId};
 use crate::limits::Enforcement;
-use crate::node::NodeState;
+use crate::node::{NodeState, Observed};
 use crate::node_url::NodeUrl;
 use crate::now::Now;
 use crate::state::ClusterState;
@@ -88,6 +89,23 @@ pub struct ReplicaStatus {
     pub restarts: u32,
     /// How many bytes of its output could not be kept.
     pub log_dropped_bytes: u64,
+    /// Its health checks.
+    pub checks: Vec<CheckStatus>,
+}
+
+/// A health check of a replica.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckStatus {
+    /// What people call it.
+    pub check: String,
+    /// What it decides.
+    pub purpose: Purpose,
+    /// How it stands.
+    pub state: Standing,
+    /// For how long, in seconds; one that fails: since its first failure.
+    pub seconds: f64,
+    /// With what it failed last, if it has not passed since.
+    pub error: String,
 }
 
 impl ClusterState {
@@ -139,7 +157,7 @@ impl ClusterState {
     fn replica_statuses(&self, now: Now) -> Vec<ReplicaStatus> {
         let mut replicas = Vec::new();
         for node in self.nodes.values().filter(|node| !node.is_gone() && node.is_ours()) {
-            for seen in node.observed.values().filter(|seen| seen.report.phase != ObservedPhase::Stopped) {
+            for seen in node.observed.values().filter(|seen| !seen.is_over()) {
                 let report = &seen.report;
                 let wanted = self.slots.get(&report.id).map(|slot| slot.phase);
                 // What was decided shows at once, before the agent has said that it obeys.
@@ -155,7 +173,8 @@ impl ClusterState {
                     revision: report.revision,
                     node: node.member.url.clone(),
                     state,
-                    detail: seen.slow_start(now).filter(|_| report.detail.is_empty()).unwrap_or_else(|| report.detail.clone()),
+                    detail: detail(seen, now),
+                    checks: check_statuses(seen, now),
                     ready: report.ready && state == ObservedPhase::Running,
                     pid: report.pid,
                     port: report.port,
@@ -187,11 +206,33 @@ impl ClusterState {
                 uptime_seconds: 0.0,
                 restarts: 0,
                 log_dropped_bytes: 0,
+                checks: vec![],
             });
         }
         replicas.sort_by_key(|replica| replica.id);
         replicas
     }
+}
+
+/// What its agent says, and of a replica that gets no requests yet or any more, why.
+fn detail(seen: &Observed, now: Now) -> String {
+    match seen.why_unready(now) {
+        // How its last attempt ended is worth more than that this one is young.
+        Some(why) if seen.report.phase == ObservedPhase::Running || seen.report.detail.is_empty() => why,
+        _ => seen.report.detail.clone(),
+    }
+}
+
+fn check_statuses(seen: &Observed, now: Now) -> Vec<CheckStatus> {
+    let later_ms = now.since_ms(seen.at_ms);
+    let status = |check: &CheckReport| CheckStatus {
+        check: check.check.clone(),
+        purpose: check.purpose,
+        state: check.state,
+        seconds: seconds(check.age_ms.saturating_add(later_ms)),
+        error: check.error.clone(),
+    };
+    seen.report.checks.iter().map(status).collect()
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{AppName, AppSpec};
+use crate::health::CheckReport;
 use crate::id::{ClusterId, InstanceId, ReplicaId};
 use crate::limits::Enforcement;
 use crate::tree::Tree;
@@ -222,6 +223,12 @@ pub struct ReplicaReport {
     /// How many bytes of its output could not be kept, since its agent has it.
     #[serde(default)]
     pub log_dropped_bytes: u64,
+    /// Its process has ended and its policy wants no other: it is stopped, and stays in the list until it is told to go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finished: bool,
+    /// How its checks stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckReport>,
 }
 
 /// Where a replica is in its life, in the order in which one attempt passes through.
@@ -238,7 +245,7 @@ pub enum ObservedPhase {
     Backoff,
     /// It was told to end.
     Stopping,
-    /// Its process has ended and it will not be started again: the last that is said of it.
+    /// Its process has ended and it will not be started again: the last that is said of it, unless it is `finished`.
     Stopped,
 }
 

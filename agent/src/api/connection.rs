@@ -17,7 +17,7 @@ use super::body::Body;
 use super::endpoint::Endpoint;
 use super::problem::Problem;
 use super::serve::Server;
-use super::{assignment, tunnel};
+use super::{assignment, health, tunnel};
 use crate::logs;
 use crate::os;
 use crate::owner::{Busy, Request as Ask};
@@ -95,6 +95,18 @@ impl Connection {
                     }
                 });
                 Ok(stream("text/plain; charset=utf-8", chunks))
+            }
+            Endpoint::Push(id) => {
+                let token = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+                let push = health::read(request.into_body()).await?;
+                if door.ask(|reply| Ask::Push(id, token, push, reply)).await.map_err(busy)? {
+                    let mut response = text("text/plain; charset=utf-8", "");
+                    *response.status_mut() = StatusCode::NO_CONTENT;
+                    Ok(response)
+                } else {
+                    let detail = "this is not the URL of a process that runs now; call the one in OSTLER_HEALTH_URL, and again if it has just started";
+                    Err(Problem::new(StatusCode::NOT_FOUND, detail))
+                }
             }
             Endpoint::Tunnel(id) => {
                 if !tunnel::is_asked_for(request.headers()) {

@@ -22,6 +22,8 @@ pub enum Endpoint {
     Logs(ReplicaId),
     /// `GET /v1/replicas/{id}/tunnel`
     Tunnel(ReplicaId),
+    /// `POST /v1/replicas/{id}/health/{token}`
+    Push(ReplicaId),
 }
 
 impl Endpoint {
@@ -44,10 +46,11 @@ impl Endpoint {
             ["v1", "assignment"] => Ok(Endpoint::Assignment),
             ["v1", "replicas", id, "logs"] => Ok(Endpoint::Logs(replica(id)?)),
             ["v1", "replicas", id, "tunnel"] => Ok(Endpoint::Tunnel(replica(id)?)),
+            ["v1", "replicas", id, "health", _] => Ok(Endpoint::Push(replica(id)?)),
             _ => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "an agent has no such path; it has /healthz, /metrics, /v1/node, /v1/observe, /v1/assignment, \
-                 /v1/replicas/ID/logs and /v1/replicas/ID/tunnel (apps are reached through the controller)",
+                 /v1/replicas/ID/logs, /v1/replicas/ID/tunnel and /v1/replicas/ID/health/TOKEN (apps are reached through the controller)",
             )),
         }
     }
@@ -57,12 +60,13 @@ impl Endpoint {
             Endpoint::Health | Endpoint::Metrics | Endpoint::Node => "GET, HEAD",
             Endpoint::Observe | Endpoint::Logs(_) | Endpoint::Tunnel(_) => "GET",
             Endpoint::Assignment => "PUT",
+            Endpoint::Push(_) => "POST",
         }
     }
 
-    /// Whether anybody on the host may ask for it.
+    /// Whether anybody on the host may ask for it. The URL that a replica speaks up by has a secret in it.
     pub fn is_open(self) -> bool {
-        matches!(self, Endpoint::Health | Endpoint::Node)
+        matches!(self, Endpoint::Health | Endpoint::Node | Endpoint::Push(_))
     }
 }
 
@@ -83,6 +87,7 @@ mod tests {
         assert_eq!(find("PUT", "/v1/assignment"), Ok(Endpoint::Assignment));
         assert_eq!(find("GET", &format!("/v1/replicas/{id}/logs")), Ok(Endpoint::Logs(id.parse().unwrap())));
         assert_eq!(find("GET", &format!("/v1/replicas/{id}/tunnel")), Ok(Endpoint::Tunnel(id.parse().unwrap())));
+        assert_eq!(find("POST", &format!("/v1/replicas/{id}/health/abc")), Ok(Endpoint::Push(id.parse().unwrap())));
         for (method, path) in [("POST", "/v1/assignment"), ("GET", "/v1/assignment"), ("DELETE", "/v1/node"), ("HEAD", "/v1/observe")] {
             assert_eq!(find(method, path), Err(405), "{method} {path}");
         }

@@ -6,6 +6,7 @@ mod assignment;
 mod body;
 mod connection;
 mod endpoint;
+mod health;
 mod problem;
 mod serve;
 mod tunnel;

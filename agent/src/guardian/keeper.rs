@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use cluster::app::RestartPolicy;
+use cluster::restart::RestartPolicy;
 use futures_util::StreamExt;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -45,7 +45,7 @@ pub struct Keeper {
     /// The agent's cgroup, where it has one.
     trees: Option<Trees>,
     state: State,
-    /// What it has not taken yet: at most three commands for each attempt of a replica, since nothing else is ever sent.
+    /// What it has not taken yet: at most three commands for each attempt of a replica, and a few checks.
     outbox: VecDeque<u8>,
     /// Ended soon after their start, in a row.
     failures: u32,

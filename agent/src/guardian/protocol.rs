@@ -1,7 +1,8 @@
 //! What agent and guardian say to each other: a JSON object a line, both ways.
 //!
 //! Both ends are the same program file, so there is one version of this. The number of messages under way is bounded by itself: the
-//! guardian speaks only of attempts that the agent asked for, three times of each at most, and of a log once a second, if the agent reads.
+//! guardian speaks only of attempts that the agent asked for, three times of each at most, once of each check, and of a log once a second, if
+//! the agent reads.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,8 +32,35 @@ pub enum Command {
         /// Whose.
         id: ReplicaId,
     },
+    /// Carry out a check that is a command.
+    Check(Box<Check>),
     /// Say [`Message::Pong`].
     Ping,
+}
+
+/// A check that is a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The command, in the surroundings of its replica.
+    pub spawn: Spawn,
+    /// Its place in the spec.
+    pub nth: usize,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// How a check went; words follow "it".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckEnd {
+    /// Well.
+    Passed,
+    /// Its command failed.
+    Failed(String),
+    /// It took too long, and was ended.
+    TooLate,
+    /// Its command could not be started.
+    NotStarted(String),
 }
 
 /// One start of a replica's process.
@@ -116,8 +144,8 @@ pub enum Message {
         attempt: Attempt,
         /// How.
         exit: Exit,
-        /// The last line that it wrote.
-        last_line: Option<String>,
+        /// The last lines that it wrote, the oldest first.
+        last_lines: Vec<String>,
     },
     /// No process of the attempt is left.
     TreeGone {
@@ -131,6 +159,16 @@ pub enum Message {
         id: ReplicaId,
         /// What.
         news: LogNews,
+    },
+    /// A check was carried out.
+    Checked {
+        /// Of which attempt.
+        #[serde(flatten)]
+        attempt: Attempt,
+        /// Its place in the spec.
+        nth: usize,
+        /// How it went.
+        end: CheckEnd,
     },
     /// The answer to a ping.
     Pong,
@@ -168,23 +206,25 @@ mod tests {
         let attempt = Attempt { id: ReplicaId(5), attempt: 2 };
         let env = BTreeMap::from([("A".to_owned(), "a line\nand another".to_owned())]);
         let cgroup = Cgroup { directory: "/sys/fs/cgroup/x".into(), hierarchy: "name=systemd".into(), path: "/x".into() };
+        let spawn = Spawn {
+            attempt,
+            program: "/bin/x".into(),
+            args: vec!["é".into()],
+            env,
+            directory: "/run/x".into(),
+            cgroup: Some(cgroup.clone()),
+            limiters: vec![cgroup],
+            limits: Limits { nice: Some(3), ..Limits::default() },
+            strict_limits: true,
+            log: "/var/log/x".into(),
+            log_spec: LogSpec::default(),
+        };
         let commands = [
-            Command::Spawn(Box::new(Spawn {
-                attempt,
-                program: "/bin/x".into(),
-                args: vec!["é".into()],
-                env,
-                directory: "/run/x".into(),
-                cgroup: Some(cgroup.clone()),
-                limiters: vec![cgroup],
-                limits: Limits { nice: Some(3), ..Limits::default() },
-                strict_limits: true,
-                log: "/var/log/x".into(),
-                log_spec: LogSpec::default(),
-            })),
+            Command::Spawn(Box::new(spawn.clone())),
             Command::Terminate(attempt),
             Command::Kill(attempt),
             Command::Forget { id: attempt.id },
+            Command::Check(Box::new(Check { spawn: Spawn { program: "/bin/c".into(), ..spawn }, nth: 1, timeout_ms: 500 })),
             Command::Ping,
         ];
         for command in commands {
@@ -202,11 +242,12 @@ mod tests {
             },
             Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()), limits: Enforcement::new() },
             Message::SpawnFailed { attempt, error: "no".into() },
-            Message::Exited { attempt, exit: Exit::Signal(9), last_line: Some("bye".into()) },
-            Message::Exited { attempt, exit: Exit::Code(-1), last_line: None },
-            Message::Exited { attempt, exit: Exit::OutOfMemory(None), last_line: None },
+            Message::Exited { attempt, exit: Exit::Signal(9), last_lines: vec!["bye".into()] },
+            Message::Exited { attempt, exit: Exit::Code(-1), last_lines: vec![] },
+            Message::Exited { attempt, exit: Exit::OutOfMemory(None), last_lines: vec![] },
             Message::TreeGone { attempt },
             Message::Log { id: attempt.id, news: LogNews { dropped_bytes: 3, trouble: Some("full".into()), note: None } },
+            Message::Checked { attempt, nth: 2, end: CheckEnd::Failed("exited with code 1".into()) },
             Message::Pong,
         ];
         for message in messages {

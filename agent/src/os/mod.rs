@@ -20,6 +20,8 @@ pub use imp::guardian_main;
 pub(crate) use imp::GuardianProcess;
 /// The agent's end of the line to its guardian: a tokio stream.
 pub(crate) use imp::GuardianSocket;
+/// The socket that a replica speaks up at.
+pub(crate) use imp::NotifySocket;
 /// What the agent is told from outside: goodbye, and that a child of it ended.
 pub(crate) use imp::Signals;
 /// An agent's cgroup, in which each attempt gets one.
@@ -34,10 +36,10 @@ pub(crate) use imp::hostname;
 pub(crate) use imp::is_executable;
 /// Locks a directory for as long as the file lives; `None` when somebody else holds it.
 pub(crate) use imp::lock_directory;
-/// Makes a cgroup for an agent, where one can be written.
-pub(crate) use imp::make_trees;
 /// Where this user's agents keep the output of their replicas.
 pub(crate) use imp::log_base;
+/// Makes a cgroup for an agent, where one can be written.
+pub(crate) use imp::make_trees;
 /// Memory of this host in bytes; 0 where it is not known.
 pub(crate) use imp::memory_bytes;
 /// Whether the process at the other end of a loopback connection belongs to root or to this user.

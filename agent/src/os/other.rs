@@ -81,6 +81,20 @@ impl Trees {
     }
 }
 
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct NotifySocket(Infallible);
+
+impl NotifySocket {
+    pub fn bind(_path: &Path) -> io::Result<Self> {
+        Err(not_yet())
+    }
+
+    pub async fn next(&self, _root: u32) -> io::Result<String> {
+        match self.0 {}
+    }
+}
+
 pub(crate) fn make_trees(_runtime: &Path) -> Option<Trees> {
     None
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cluster::ReplicaId;
+use cluster::app::{ABILITY_HEALTH, ABILITY_RESTART_WHEN};
 use cluster::fence::{self, Held, Verdict};
 use cluster::supervise::{Event, Replica, Rules};
 use cluster::wire::{AssignedPhase, AssignedReplica, Assignment, Stamp};
@@ -12,7 +13,7 @@ use super::{Owner, Refused};
 use crate::slot::Slot;
 
 /// What this agent can do beyond the basics, by the names that an assignment's `requires` may hold.
-const ABILITIES: &[&str] = &[];
+const ABILITIES: &[&str] = &[ABILITY_HEALTH, ABILITY_RESTART_WHEN];
 
 /// The shortest wait before the second restart in a row and each one after it, in milliseconds.
 const RESTART_MS_MIN: u64 = 20;

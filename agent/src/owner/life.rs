@@ -1,10 +1,12 @@
 //! One replica's events and what follows from them.
 
 use cluster::ReplicaId;
+use cluster::health;
 use cluster::supervise::{Effect, Event, State, step};
 use cluster::wire::ObservedPhase;
 
 use super::Owner;
+use crate::check::Voice;
 use crate::guardian::protocol::{Attempt, Command, Spawn};
 use crate::port::Reservation;
 use crate::probe;
@@ -25,6 +27,7 @@ impl Owner {
         }
         tell(id, slot, before.0, before.1, now.since_ms(slot.attempt.started_at_ms));
         self.carry_out(id, effects);
+        self.stop_watching(id);
         if self.slots.get(&id).is_some_and(|slot| slot.replica.state == State::Stopped) {
             self.retire(id);
         }
@@ -41,7 +44,7 @@ impl Owner {
                         self.failed.push_back((id, Event::SpawnFailed { attempt, error }));
                     }
                 }
-                Effect::Probe { attempt } => self.probe(id, attempt),
+                Effect::Watch { attempt } => self.watch(id, attempt),
                 Effect::Terminate { attempt } => self.keeper.send(&Command::Terminate(Attempt { id, attempt })),
                 Effect::Kill { attempt } => self.keeper.send(&Command::Kill(Attempt { id, attempt })),
             }
@@ -51,29 +54,45 @@ impl Owner {
     fn spawn(&mut self, id: ReplicaId, attempt: u32, reserve_port: bool) -> Result<(), String> {
         let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
         slot.spec.limits.check().map_err(|e| e.to_string())?;
+        health::validate(&slot.spec.health).map_err(|e| e.to_string())?;
         let limits = slot.spec.limits.clone();
         let reservation = Reservation::new().map_err(|e| format!("there is no free port: {e}"))?;
         let port = reservation.port();
         let identity = Identity { id, app: &slot.app, node: &self.facts.name, port };
-        let invocation = program::invocation(&self.search, &slot.spec, identity).map_err(|e| e.to_string())?;
-        slot.attempt = slot::Attempt { port: Some(port), _reservation: reserve_port.then_some(reservation), ..slot::Attempt::default() };
-        self.keeper.send(&Command::Spawn(Box::new(Spawn {
+        let mut invocation = program::invocation(&self.search, &slot.spec, identity).map_err(|e| e.to_string())?;
+        let directory = self.runtime.replica(id);
+        let voice = Voice::new(&slot.spec.health, &directory, id, self.api)
+            .map_err(|e| format!("it cannot be listened to in {}: {e}", directory.display()))?;
+        let voice = voice.map(|(voice, env)| {
+            invocation.env.extend(env);
+            voice
+        });
+        let spawn = Spawn {
             attempt: Attempt { id, attempt },
             program: invocation.program,
             args: invocation.args,
             env: invocation.env,
-            directory: self.runtime.replica(id),
+            directory,
             cgroup: self.keeper.cgroup(Attempt { id, attempt }),
             limiters: if limits.need_cgroup() { self.keeper.limiters(Attempt { id, attempt }) } else { vec![] },
             limits,
             strict_limits: slot.spec.strict_limits,
             log: self.logs.of(&slot.app, id),
             log_spec: slot.spec.logs,
-        })));
+        };
+        let has_commands = slot.spec.health.iter().any(|check| matches!(check.kind, health::Kind::Exec { .. }));
+        slot.attempt = slot::Attempt {
+            port: Some(port),
+            _reservation: reserve_port.then_some(reservation),
+            voice,
+            spawn: has_commands.then(|| Box::new(spawn.clone())),
+            ..slot::Attempt::default()
+        };
+        self.keeper.send(&Command::Spawn(Box::new(spawn)));
         Ok(())
     }
 
-    fn probe(&mut self, id: ReplicaId, attempt: u32) {
+    pub(super) fn probe(&mut self, id: ReplicaId, attempt: u32) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let Some(port) = slot.attempt.port else { return };
         let task = self.probes.spawn(async move {
@@ -104,7 +123,6 @@ fn note(slot: &mut Slot, event: &Event, now_ms: u64) {
         }
         Event::Exited { attempt, .. } if *attempt == present => {
             slot.attempt.pid = None;
-            slot.attempt.probe = None;
         }
         Event::TreeGone { attempt } | Event::SpawnFailed { attempt, .. } if *attempt == present => {
             slot.attempt = slot::Attempt::default();
@@ -118,7 +136,7 @@ fn tell(id: ReplicaId, slot: &Slot, before: ObservedPhase, failures_before: u32,
     let phase = slot.replica.phase();
     let (app, attempt) = (&slot.app, slot.replica.attempt);
     if slot.replica.failures > failures_before {
-        let why = slot.replica.last_failure.as_deref().unwrap_or_default();
+        let why = slot.replica.last_ending.as_ref().map(ToString::to_string).unwrap_or_default();
         tracing::warn!(replica = %id, %app, attempt, "failed: {why}");
     }
     if phase == before {
@@ -130,6 +148,9 @@ fn tell(id: ReplicaId, slot: &Slot, before: ObservedPhase, failures_before: u32,
         }
         ObservedPhase::Draining => tracing::info!(replica = %id, %app, "draining"),
         ObservedPhase::Stopping => tracing::info!(replica = %id, %app, "stopping"),
+        ObservedPhase::Stopped if slot.replica.is_finished() => {
+            tracing::info!(replica = %id, %app, attempt, "finished: {}", slot.replica.detail());
+        }
         ObservedPhase::Stopped => tracing::info!(replica = %id, %app, "stopped"),
         ObservedPhase::Starting | ObservedPhase::Backoff => {}
     }

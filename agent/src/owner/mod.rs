@@ -4,11 +4,14 @@
 //! one replica needs is decided by `cluster::supervise`, which assignment counts by `cluster::fence`.
 
 mod assign;
+mod commands;
 mod life;
 mod logs;
 mod request;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster::ReplicaId;
@@ -20,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use crate::check::{Checks, Word};
 use crate::clock::Clock;
 use crate::goodbye::Goodbye;
 use crate::guardian::keeper::{Happening, Keeper};
@@ -32,7 +36,9 @@ use crate::program::SearchPath;
 use crate::runtime_dir::RuntimeDir;
 use crate::slot::Slot;
 
+use commands::Commands;
 pub use request::{Busy, Door, Refused, Request};
+pub use watch::Watched;
 
 /// A sign of life comes this often: more often than every 500 ms, so that one that is a little late is still in time.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(400);
@@ -40,6 +46,8 @@ const HEARTBEAT_EVERY: Duration = Duration::from_millis(400);
 const FLUSH_EVERY_MS: u64 = 2;
 /// The most replicas that are seen to in one turn: everything else gets its turn as well.
 const TURN_MAX: usize = 16;
+/// The most words of replicas that wait.
+const WORDS_MAX: usize = 64;
 /// A watcher that was there so recently may come back: it was cut off, or its connection broke.
 const OBSERVED_FOR_MS: u64 = 300;
 
@@ -75,6 +83,15 @@ pub struct Owner {
     observed_at_ms: Option<u64>,
     slots: BTreeMap<ReplicaId, Slot>,
     probes: JoinSet<(ReplicaId, u32)>,
+    checks: Checks,
+    /// When the next check of each replica is due, in monotonic milliseconds.
+    agenda: BTreeSet<(u64, ReplicaId)>,
+    commands: Commands,
+    /// What replicas say of themselves: where it goes in, and comes out. Those who listen to them end with this.
+    words: (mpsc::Sender<Word>, mpsc::Receiver<Word>),
+    listeners: JoinSet<()>,
+    /// Where this agent listens.
+    api: SocketAddr,
     observers: Observers,
     /// Attempts that could not be made. They are told in a turn of their own: what follows may be another attempt, at once.
     failed: VecDeque<(ReplicaId, Event)>,
@@ -88,8 +105,8 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// An agent that runs nothing.
-    pub fn new(facts: NodeFacts, runtime: RuntimeDir, logs: LogDir, keeper: Keeper) -> Self {
+    /// An agent that runs nothing, and listens at `api`.
+    pub fn new(facts: NodeFacts, api: SocketAddr, runtime: RuntimeDir, logs: LogDir, keeper: Keeper) -> Self {
         Owner {
             clock: Clock::start(),
             observers: Observers::new(facts.instance),
@@ -104,6 +121,12 @@ impl Owner {
             observed_at_ms: None,
             slots: BTreeMap::new(),
             probes: JoinSet::new(),
+            checks: Checks::new(),
+            agenda: BTreeSet::new(),
+            commands: Commands::default(),
+            words: mpsc::channel(WORDS_MAX),
+            listeners: JoinSet::new(),
+            api,
             failed: VecDeque::new(),
             dirty: BTreeSet::new(),
             gone: Vec::new(),
@@ -141,6 +164,9 @@ impl Owner {
                         self.feed(id, Event::Ready { attempt });
                     }
                 }
+                Some(done) = self.checks.next() => self.checked(done),
+                Some((id, attempt, push)) = self.words.1.recv() => self.heard(id, attempt, push),
+                Some(_) = self.listeners.join_next() => {}
                 Some(request) = requests.recv() => self.answer(request),
             }
             if self.flush() {
@@ -174,13 +200,15 @@ impl Owner {
             Happening::Said(Message::SpawnFailed { attempt, error }) => {
                 self.feed(attempt.id, Event::SpawnFailed { attempt: attempt.attempt, error });
             }
-            Happening::Said(Message::Exited { attempt, exit, last_line }) => {
-                self.feed(attempt.id, Event::Exited { attempt: attempt.attempt, exit, last_line });
+            Happening::Said(Message::Exited { attempt, exit, last_lines }) => {
+                self.feed(attempt.id, Event::Exited { attempt: attempt.attempt, exit, last_lines });
             }
             Happening::Said(Message::TreeGone { attempt }) => self.feed(attempt.id, Event::TreeGone { attempt: attempt.attempt }),
             Happening::Said(Message::Log { id, news }) => self.log_news(id, news),
+            Happening::Said(Message::Checked { attempt, nth, end }) => self.command_ended(attempt, nth, end),
             Happening::Said(Message::Pong) => {}
             Happening::TreesGone => {
+                self.commands = Commands::default();
                 let attempts: Vec<(ReplicaId, u32)> = self.slots.iter().map(|(id, slot)| (*id, slot.replica.attempt)).collect();
                 for (id, attempt) in attempts {
                     self.feed(id, Event::TreeGone { attempt });
@@ -201,7 +229,8 @@ impl Owner {
         let goodbye = self.goodbye.iter().flat_map(|goodbye| [goodbye.stop_at_ms, self.lease_until_ms, unobserved]);
         let goodbye = goodbye.filter(|at| *at > now_ms);
         let flush = (!self.dirty.is_empty() || !self.gone.is_empty()).then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
-        self.clock.instant(replicas.chain(goodbye).chain(flush).min().unwrap_or(u64::MAX))
+        self.clock
+            .instant(replicas.chain(goodbye).chain(flush).chain(self.agenda.first().map(|(due_ms, _)| *due_ms)).min().unwrap_or(u64::MAX))
     }
 
     fn tick(&mut self) {
@@ -215,6 +244,7 @@ impl Owner {
         for id in due {
             self.feed(id, Event::Tick);
         }
+        self.tick_checks(now.mono_ms);
     }
 
     /// What stands in every line of observations.

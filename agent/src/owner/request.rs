@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::ReplicaId;
 use cluster::fence::{Held, Refusal};
+use cluster::health::Push;
 use cluster::wire::{Assignment, NodeFacts, Stamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -31,6 +32,8 @@ pub enum Request {
     Log(ReplicaId, oneshot::Sender<Option<Source>>),
     /// What is this node?
     Node(oneshot::Sender<NodeFacts>),
+    /// A replica says how it is, by a URL with this token in it. False: it is not its URL.
+    Push(ReplicaId, String, Push, oneshot::Sender<bool>),
     /// Figures, as text.
     Metrics(oneshot::Sender<String>),
 }
@@ -98,6 +101,9 @@ impl Owner {
             }
             Request::Node(reply) => {
                 let _ = reply.send(NodeFacts { cluster: self.cluster(), ..self.facts.clone() });
+            }
+            Request::Push(id, token, push, reply) => {
+                let _ = reply.send(self.called(id, &token, push));
             }
             Request::Metrics(reply) => {
                 let _ = reply.send(self.metrics());

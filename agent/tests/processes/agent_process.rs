@@ -126,6 +126,16 @@ impl Agent {
         ids
     }
 
+    /// Runs one replica of this spec, beside nothing else.
+    pub fn assign_spec(&mut self, spec: Value) -> String {
+        let id = new_id();
+        self.ids.push(id.clone());
+        let replica = json!({ "id": id, "app": "app0", "revision": 1, "phase": "run" });
+        let answer = self.put(json!({ "specs": { "app0@1": spec }, "replicas": [replica] }));
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        id
+    }
+
     /// The next assignment, with what `rest` says.
     pub fn put(&self, rest: Value) -> Answer {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,6 +1,6 @@
 //! Programs that an agent may be told to run.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, ExitCode};
 
@@ -40,6 +40,13 @@ pub fn main() -> ExitCode {
             println!("a line of one hundred bytes or so, which says little: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
             std::thread::sleep(std::time::Duration::from_millis(10));
         },
+        // Says what the lines of FILE tell it to, by sd_notify, over and over.
+        "notify" => {
+            std::thread::spawn(notify);
+            echo(TcpListener::bind(("127.0.0.1", port)).unwrap())
+        }
+        // Answers every request with the status that stands in the file named by FILE, and says what was asked unless QUIET.
+        "web" => web(TcpListener::bind(("127.0.0.1", port)).unwrap()),
         "facts" => {
             print!("{}", std::fs::read_to_string("/proc/self/status").unwrap());
             print!("{}", std::fs::read_to_string("/proc/self/limits").unwrap());
@@ -85,6 +92,41 @@ fn flood() -> ExitCode {
 
 fn sh(script: &str) {
     assert!(Command::new("/bin/sh").arg("-c").arg(script).status().unwrap().success());
+}
+
+fn notify() -> ! {
+    let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    let (path, file) = (std::env::var("NOTIFY_SOCKET").unwrap(), std::env::var("FILE").unwrap());
+    loop {
+        if let Ok(text) = std::fs::read_to_string(&file)
+            && !text.is_empty()
+        {
+            let _ = socket.send_to(text.as_bytes(), &path);
+        }
+        // So often a program with a watchdog may speak up.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+    }
+}
+
+fn web(listener: TcpListener) -> ExitCode {
+    let file = std::env::var("FILE").unwrap();
+    let quiet = std::env::var("QUIET").is_ok();
+    for stream in listener.incoming() {
+        let mut stream = BufReader::new(stream.unwrap());
+        let mut first = String::new();
+        stream.read_line(&mut first).unwrap();
+        let mut line = String::new();
+        while stream.read_line(&mut line).is_ok_and(|n| n > 2) {
+            line.clear();
+        }
+        if !quiet {
+            println!("{}", first.trim_end());
+        }
+        let status = std::fs::read_to_string(&file).unwrap_or_else(|_| "200".to_owned());
+        let answer = format!("HTTP/1.1 {status} X\r\nlocation: /elsewhere\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let _ = stream.get_mut().write_all(answer.as_bytes());
+    }
+    ExitCode::SUCCESS
 }
 
 fn echo(listener: TcpListener) -> ExitCode {

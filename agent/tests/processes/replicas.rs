@@ -89,7 +89,9 @@ fn daemons_end_before_the_next_attempt() {
     let id = agent.assign(&[&[&this_program(), "replica", "daemons-and-end"]]).remove(0);
     agent.wait("it has failed three times", |replicas| (replicas[0]["failures"].as_u64().unwrap() >= 3).then_some(()));
     let replica = agent.wait("it waits", |replicas| (replicas[0]["phase"] == "backoff").then(|| replicas[0].clone()));
-    assert_eq!(replica["detail"], "its process exited with code 3; its last line: these are my last words");
+    let detail = replica["detail"].as_str().unwrap();
+    assert!(detail.starts_with("crash loop: ") && detail.contains(" failures in a row; next try "), "{detail}");
+    assert!(detail.ends_with("; last: its process exited with code 3; last lines: these are my last words"), "{detail}");
     assert!(replica["pid"].is_null() && replica["port"].is_null());
     if agent.replica(&id).unwrap()["phase"] == "backoff" {
         let guardian = agent.guardian();

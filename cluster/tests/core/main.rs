@@ -1,6 +1,7 @@
 //! The control loop in a pretended world: properties over random clusters, and scenarios.
 #![allow(clippy::unwrap_used)]
 
+mod finished;
 mod properties;
 mod scenarios;
 mod world;

@@ -31,7 +31,7 @@ pub struct World {
     pub last: Vec<Step>,
     links: BTreeMap<NodeId, Link>,
     epoch: u64,
-    apps: Vec<App>,
+    pub apps: Vec<App>,
     members: Vec<Member>,
     /// Requests that the gateway has under way on routes that left the table.
     pub in_flight: BTreeMap<RouteKey, u64>,
@@ -50,8 +50,8 @@ pub struct Agent {
     pub held: Held,
     /// Stamps as they were applied, by this run of the agent.
     pub history: Vec<(InstanceId, Stamp)>,
-    replicas: BTreeMap<ReplicaId, (ReplicaReport, AssignedPhase)>,
-    outbox: Vec<News>,
+    pub replicas: BTreeMap<ReplicaId, (ReplicaReport, AssignedPhase)>,
+    pub outbox: Vec<News>,
 }
 
 #[derive(Default)]
@@ -100,7 +100,7 @@ impl World {
         world
     }
 
-    fn desire(&mut self) {
+    pub fn desire(&mut self) {
         let event = Event::Desired { apps: self.apps.clone(), members: self.members.clone() };
         self.controller.observe(event, self.now);
         self.links.retain(|id, _| self.members.iter().any(|member| member.id == *id));
@@ -432,6 +432,8 @@ impl Agent {
                     log_dropped_bytes: 0,
                     failures: 0,
                     detail: String::new(),
+                    finished: false,
+                    checks: vec![],
                 };
                 self.outbox.push(News::Replica(report.clone()));
                 self.replicas.insert(replica.id, (report, replica.phase));
@@ -447,6 +449,8 @@ impl Agent {
         for (report, wanted) in self.replicas.values_mut() {
             let before = report.clone();
             match (*wanted, report.phase) {
+                (AssignedPhase::Run, ObservedPhase::Stopped) => {}
+                (_, ObservedPhase::Stopped) => report.finished = false,
                 (AssignedPhase::Run, ObservedPhase::Starting) if self.broken => {
                     report.attempt += 1;
                     report.failures += 1;
@@ -472,7 +476,7 @@ impl Agent {
                 self.outbox.push(News::Replica(report.clone()));
             }
         }
-        self.replicas.retain(|_, (report, _)| report.phase != ObservedPhase::Stopped);
+        self.replicas.retain(|_, (report, _)| report.phase != ObservedPhase::Stopped || report.finished);
         if self.leaving && self.replicas.is_empty() && self.outbox.is_empty() {
             self.die();
         }

@@ -37,7 +37,7 @@ const NODE_STATES: [NodeState; 9] = [
     NodeState::Foreign,
     NodeState::Duplicate,
 ];
-const PHASES: [Phase; 5] = [Phase::Starting, Phase::Running, Phase::Draining, Phase::Stopping, Phase::Backoff];
+const PHASES: [Phase; 6] = [Phase::Starting, Phase::Running, Phase::Draining, Phase::Stopping, Phase::Backoff, Phase::Stopped];
 
 fn text(status: &Status, table: &RoutingTable) -> String {
     let mut out = String::new();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cluster::node::NodeState;
-use cluster::status;
 use cluster::wire::ObservedPhase;
+use cluster::{health, status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -121,6 +121,8 @@ pub struct Replica {
     /// How many bytes of its output its node could not keep.
     #[schema(example = 0)]
     pub log_dropped_bytes: u64,
+    /// Its health checks.
+    pub checks: Vec<Check>,
 }
 
 /// What holds the processes of a replica together.
@@ -131,6 +133,51 @@ pub enum Tree {
     Cgroup,
     /// Descent, session and environment, as far as they show.
     Session,
+}
+
+/// A health check of a replica.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Check {
+    /// What it asks.
+    #[schema(example = "http /healthz")]
+    pub check: String,
+    /// What it decides: whether the replica gets requests, whether it is started again, or both.
+    #[serde(rename = "for")]
+    pub purpose: Purpose,
+    /// How it stands.
+    pub state: Standing,
+    /// For how long it has stood so, in seconds; one that fails: since its first failure.
+    #[schema(example = 12.4)]
+    pub seconds: f64,
+    /// With what it failed last, if it has not passed since.
+    #[schema(example = "answered 503 (200-399 passes)")]
+    pub error: String,
+}
+
+/// What a health check decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = CheckPurpose)]
+pub enum Purpose {
+    /// Whether the replica gets requests.
+    Readiness,
+    /// Whether it is ended and started again.
+    Liveness,
+    /// Both.
+    Both,
+}
+
+/// How a health check stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = CheckState)]
+pub enum Standing {
+    /// It has neither passed nor failed for good.
+    Waiting,
+    /// It passes.
+    Passing,
+    /// It fails.
+    Failing,
 }
 
 /// How a node is.
@@ -171,8 +218,10 @@ pub enum Phase {
     Draining,
     /// It was told to end.
     Stopping,
-    /// Its process ended; the next start waits for its time.
+    /// Its process ended, or is being ended because a check failed; the next start waits for its time.
     Backoff,
+    /// Its process has ended, and its restart policy wants no other.
+    Stopped,
 }
 
 /// Which program, and which cluster.
@@ -246,6 +295,7 @@ impl From<status::ReplicaStatus> for Replica {
             uptime_seconds: replica.uptime_seconds,
             restarts: replica.restarts,
             log_dropped_bytes: replica.log_dropped_bytes,
+            checks: replica.checks.into_iter().map(Check::from).collect(),
         }
     }
 }
@@ -255,6 +305,26 @@ impl From<cluster::tree::Tree> for Tree {
         match tree {
             cluster::tree::Tree::Cgroup => Tree::Cgroup,
             cluster::tree::Tree::Session => Tree::Session,
+        }
+    }
+}
+
+impl From<status::CheckStatus> for Check {
+    fn from(check: status::CheckStatus) -> Self {
+        Check {
+            check: check.check,
+            purpose: match check.purpose {
+                health::Purpose::Readiness => Purpose::Readiness,
+                health::Purpose::Liveness => Purpose::Liveness,
+                health::Purpose::Both => Purpose::Both,
+            },
+            state: match check.state {
+                health::Standing::Waiting => Standing::Waiting,
+                health::Standing::Passing => Standing::Passing,
+                health::Standing::Failing => Standing::Failing,
+            },
+            seconds: check.seconds,
+            error: check.error,
         }
     }
 }
@@ -281,8 +351,8 @@ impl From<ObservedPhase> for Phase {
             ObservedPhase::Starting => Phase::Starting,
             ObservedPhase::Running => Phase::Running,
             ObservedPhase::Draining => Phase::Draining,
-            // One that has stopped leaves the list; until then it is on its way.
-            ObservedPhase::Stopping | ObservedPhase::Stopped => Phase::Stopping,
+            ObservedPhase::Stopping => Phase::Stopping,
+            ObservedPhase::Stopped => Phase::Stopped,
             ObservedPhase::Backoff => Phase::Backoff,
         }
     }

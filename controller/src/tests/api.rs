@@ -30,9 +30,22 @@ async fn the_seeds_calls_fill_the_cluster_map() {
         assert_eq!((&node["replicas"], &node["state"]), (&2.into(), &"ready".into()));
     }
     let replica = &status["replicas"][0];
-    for field in
-        ["id", "app", "revision", "node", "state", "detail", "ready", "pid", "port", "tree", "limits", "uptime_seconds", "restarts"]
-    {
+    for field in [
+        "id",
+        "app",
+        "revision",
+        "node",
+        "state",
+        "detail",
+        "ready",
+        "pid",
+        "port",
+        "tree",
+        "limits",
+        "uptime_seconds",
+        "restarts",
+        "checks",
+    ] {
         assert!(!replica[field].is_null(), "{field} is missing");
     }
     assert_eq!(replica["state"], "running");
@@ -250,6 +263,9 @@ async fn the_openapi_document_describes_each_call() {
     let document = controller.get("/v1/openapi.json").await;
     let paths = document["paths"].as_object().unwrap();
     let served = include_str!("../api/mod.rs").matches(".route(\"").count();
+    for schema in ["Check", "CheckPurpose", "CheckState", "ReplicaState"] {
+        assert!(document["components"]["schemas"].get(schema).is_some(), "{schema} is not described");
+    }
     assert_eq!(paths.len(), served, "a route without a description, or the other way round");
     for (path, methods) in paths {
         for (method, operation) in methods.as_object().unwrap() {

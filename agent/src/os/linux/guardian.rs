@@ -16,6 +16,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
 use super::cgroup::{Tree, remove_agents};
+use super::exec_checks::{CHECKS, ExecChecks};
 use super::output::{Output, Room};
 use super::process::{Reaped, end_children, kill_below, kill_child, reap_one, stat};
 use super::start::{Cgroups, Started, start};
@@ -70,6 +71,7 @@ struct Guardian {
     pipes: BTreeMap<u64, ReplicaId>,
     next_pipes: u64,
     strays: Strays,
+    checks: ExecChecks,
     look_again_ms: u64,
     /// When logs are to be seen to; `None` while none needs it.
     care_at: Option<Instant>,
@@ -125,6 +127,7 @@ impl Guardian {
             pipes: BTreeMap::new(),
             next_pipes: PIPES,
             strays: Strays::default(),
+            checks: ExecChecks::default(),
             look_again_ms: LOOK_AGAIN_MS_MIN,
             care_at: None,
             room: Room { buffer: vec![0; BUFFER_BYTES], records: Vec::new() },
@@ -138,7 +141,8 @@ impl Guardian {
             let is_waiting = self.is_waiting();
             let look_again = is_waiting.then(|| Duration::from_millis(self.look_again_ms));
             let care = self.care_at.map(|at| at.saturating_duration_since(Instant::now()));
-            let wait = look_again.into_iter().chain(care).min().map(timespec);
+            let checks = self.checks.wait_ms().map(Duration::from_millis);
+            let wait = look_again.into_iter().chain(care).chain(checks).min().map(timespec);
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
                 Ok(0) if is_waiting => self.look_again_ms = (self.look_again_ms * 2).min(LOOK_AGAIN_MS_MAX),
@@ -150,12 +154,17 @@ impl Guardian {
                 self.forget_signals();
                 self.reap();
             }
+            for message in self.checks.end_late() {
+                self.queue(&message);
+            }
             if events.is_empty() && is_waiting || has(SIGNALS) {
                 self.sweep()?;
             }
             for event in &events {
                 let number = event.data.u64();
-                if number >= PIPES
+                if number >= CHECKS {
+                    self.checks.drain(number, &mut self.room.buffer);
+                } else if number >= PIPES
                     && let Some(entry) = self.pipes.get(&(number & !1)).and_then(|id| self.replicas.get_mut(id))
                 {
                     entry.output.drain(usize::from(number & 1 == 1), &mut self.room);
@@ -246,6 +255,16 @@ impl Guardian {
                 Ok(())
             }
             Command::Kill(attempt) => self.kill(attempt),
+            Command::Check(check) => {
+                let of = check.spawn.attempt;
+                let live = self.replicas.get(&of.id).and_then(|entry| entry.live.as_ref()).filter(|live| live.attempt == of.attempt);
+                // An attempt that is over has no cgroup to be checked in; its agent hears soon that it is over.
+                let nowhere = Cgroups::default();
+                match self.checks.start(&check, live.map_or(&nowhere, |live| &live.cgroups), &self.epoll) {
+                    Some(message) => self.say(&message),
+                    None => Ok(()),
+                }
+            }
             Command::Forget { id } => {
                 if let Some(mut entry) = self.replicas.remove(&id) {
                     self.pipes.remove(&entry.pipes);
@@ -296,6 +315,7 @@ impl Guardian {
     }
 
     fn kill(&mut self, of: Attempt) -> io::Result<()> {
+        self.checks.end_of(of);
         let Some(live) = self.live(of) else {
             // It was over before it was asked for.
             return self.say(&Message::TreeGone { attempt: of });
@@ -313,8 +333,12 @@ impl Guardian {
 
     /// Collects the children that ended.
     fn reap(&mut self) {
+        self.checks.before_reaping();
         while let Reaped::One(pid, status) = reap_one() {
             self.strays.reaped(pid);
+            if let Some(message) = self.checks.reaped(pid, status, &mut self.room.buffer) {
+                self.queue(&message);
+            }
             let ended = self.replicas.iter_mut().find_map(|(id, entry)| {
                 let live = entry.live.as_mut().filter(|live| live.first == First::Runs(pid))?;
                 live.first = First::JustEnded;
@@ -325,9 +349,12 @@ impl Guardian {
                     exit => exit,
                 };
                 entry.output.drain_all(&mut self.room);
-                Some(Message::Exited { attempt, exit, last_line: entry.output.last_line() })
+                Some(Message::Exited { attempt, exit, last_lines: entry.output.last_lines() })
             });
             if let Some(message) = ended {
+                if let Message::Exited { attempt, .. } = &message {
+                    self.checks.end_of(*attempt);
+                }
                 self.queue(&message);
             }
         }
@@ -335,7 +362,7 @@ impl Guardian {
 
     /// Looks for what is left of attempts whose first process ended: kills it where that was asked for, and says so when nothing is.
     fn sweep(&mut self) -> io::Result<()> {
-        let mut first = BTreeSet::new();
+        let mut first: BTreeSet<i32> = self.checks.pids().collect();
         let mut suspects = Vec::new();
         for (id, entry) in &self.replicas {
             let Some(live) = &entry.live else { continue };
@@ -351,7 +378,8 @@ impl Guardian {
             let Some(live) = &mut entry.live else { continue };
             if !matches!(live.first, First::Runs(_)) {
                 live.first = First::Ended;
-                if self.strays.of(*id).next().is_none() && live.cgroups.tree.as_ref().is_none_or(Tree::is_empty) {
+                let has_checks = self.checks.any_of(Attempt { id: *id, attempt: live.attempt });
+                if self.strays.of(*id).next().is_none() && !has_checks && live.cgroups.tree.as_ref().is_none_or(Tree::is_empty) {
                     live.cgroups.remove();
                     gone.push(Attempt { id: *id, attempt: live.attempt });
                     entry.live = None;

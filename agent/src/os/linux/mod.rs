@@ -2,10 +2,13 @@
 
 mod cgroup;
 mod clone_into;
+mod exec_checks;
 mod guardian;
+mod last_lines;
 mod leftovers;
 mod log;
 mod log_files;
+mod notify;
 mod output;
 mod own_limits;
 mod peer;
@@ -19,6 +22,7 @@ mod system;
 pub(crate) use cgroup::{Trees, make_trees};
 pub use guardian::guardian_main;
 pub(crate) use leftovers::end_leftovers;
+pub(crate) use notify::NotifySocket;
 pub(crate) use peer::peer_may_command;
 pub(crate) use process::{end_children, reap};
 pub(crate) use signals::Signals;

@@ -14,13 +14,10 @@ use cluster::logs::{LogSpec, Stream};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::pipe::fcntl_setpipe_size;
 
+use super::last_lines::LastLines;
 use super::log::Log;
 use crate::guardian::protocol::LogNews;
 
-/// The longest line that is remembered as a replica's last words.
-const LINE_BYTES_MAX: usize = 400;
-/// How much of the end of a chunk is searched for its last line.
-const TAIL_BYTES: usize = 4 * 1024;
 /// The most that is read from a pipe at the end of a process: as much as the pipe can hold, and then what its heirs write meanwhile.
 const LAST_READS_MAX: usize = 64;
 /// The pipe of a stream that writes faster than it is read grows to this, so that it seldom waits. Not every user may do so.
@@ -102,14 +99,15 @@ impl Output {
     /// Another process begins: what the one before it said is no longer the last word.
     pub fn begin(&mut self) {
         for drain in &mut self.streams {
-            drain.last = LastLine::default();
+            drain.last = LastLines::default();
         }
     }
 
-    /// The last line that was written: on stderr if there was any, else on stdout.
-    pub fn last_line(&self) -> Option<String> {
+    /// The last lines that were written: on stderr if there were any, else on stdout.
+    pub fn last_lines(&self) -> Vec<String> {
         let [stdout, stderr] = &self.streams;
-        stderr.last.text().or_else(|| stdout.last.text())
+        let lines = stderr.last.texts();
+        if lines.is_empty() { stdout.last.texts() } else { lines }
     }
 }
 
@@ -122,7 +120,7 @@ struct Drain {
     /// Since when it is full, with no second in which it was not.
     full_since: Option<Instant>,
     full_at: Option<Instant>,
-    last: LastLine,
+    last: LastLines,
 }
 
 impl Drain {
@@ -133,7 +131,7 @@ impl Drain {
             Err(e) => return Err(e.into()),
         }
         let pipe = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&pipe_path)?;
-        Ok(Drain { stream, pipe, pipe_path, is_large: false, full_since: None, full_at: None, last: LastLine::default() })
+        Ok(Drain { stream, pipe, pipe_path, is_large: false, full_since: None, full_at: None, last: LastLines::default() })
     }
 
     fn writer(&self) -> io::Result<OwnedFd> {
@@ -174,72 +172,5 @@ impl Drain {
         }
         self.full_at = Some(now);
         self.full_since.is_some_and(|since| now - since > FULL_FOR)
-    }
-}
-
-/// The last line of a stream that is not blank, so far as it is known.
-#[derive(Debug, Default)]
-struct LastLine {
-    whole: Vec<u8>,
-    partial: Vec<u8>,
-}
-
-impl LastLine {
-    fn feed(&mut self, chunk: &[u8]) {
-        let tail = &chunk[chunk.len().saturating_sub(TAIL_BYTES)..];
-        if tail.len() < chunk.len() {
-            self.partial.clear();
-        }
-        for piece in tail.split_inclusive(|byte| *byte == b'\n') {
-            let room = LINE_BYTES_MAX.saturating_sub(self.partial.len());
-            self.partial.extend_from_slice(&piece[..piece.len().min(room)]);
-            if piece.ends_with(b"\n") {
-                if !self.partial.trim_ascii().is_empty() {
-                    std::mem::swap(&mut self.whole, &mut self.partial);
-                }
-                self.partial.clear();
-            }
-        }
-    }
-
-    fn text(&self) -> Option<String> {
-        let bytes = if self.partial.trim_ascii().is_empty() { &self.whole } else { &self.partial };
-        // It will be shown on terminals: no control characters.
-        let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).collect();
-        let text = text.trim();
-        (!text.is_empty()).then(|| text.to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    fn last_of(chunks: &[&[u8]]) -> Option<String> {
-        let mut last = LastLine::default();
-        chunks.iter().for_each(|chunk| last.feed(chunk));
-        last.text()
-    }
-
-    #[test]
-    fn the_last_line_is_the_last_that_says_something() {
-        let cases: [(&[&[u8]], Option<&str>); 8] = [
-            (&[], None),
-            (&[b"\n \n"], None),
-            (&[b"one\ntwo\n"], Some("two")),
-            (&[b"one\ntwo\n\n\n"], Some("two")),
-            (&[b"one\ntw", b"o\n"], Some("two")),
-            (&[b"one\n", b"no end"], Some("no end")),
-            (&[b"\x1b[31mred\x1b[0m\n"], Some("[31mred[0m")),
-            (&[b"\xff\n"], Some("\u{fffd}")),
-        ];
-        for (chunks, expected) in cases {
-            assert_eq!(last_of(chunks).as_deref(), expected, "{chunks:?}");
-        }
-        let flood = [b'x'; 100_000];
-        assert_eq!(last_of(&[&flood, b"\nlast\n"]).as_deref(), Some("last"));
-        assert_eq!(last_of(&[&flood]).unwrap().len(), LINE_BYTES_MAX);
     }
 }

@@ -1,6 +1,7 @@
 //! One start of a replica's process: its cgroups, its limits, and what is done where they cannot be had.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use cluster::limits::{Enforcement, missing};
 use rustix::process::Pid;
@@ -80,6 +81,12 @@ pub fn start(spawn: &Spawn, output: &Output) -> io::Result<Started> {
         Err(NotStarted::Refused(e)) => Err(e),
         Err(NotStarted::Outside(why)) => Err(io::Error::other(why)),
     }
+}
+
+/// Starts another process of an attempt, as its first one was started: a check.
+pub fn start_beside(spawn: &Spawn, cgroups: &Cgroups, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
+    let (own, _) = OwnLimits::judge(&spawn.limits);
+    start_replica(spawn, own, cgroups.entrance()?, stdout, stderr)
 }
 
 enum NotStarted {

@@ -267,5 +267,7 @@ pub fn running(id: ReplicaId, port: u16) -> ReplicaReport {
         log_dropped_bytes: 0,
         failures: 0,
         detail: String::new(),
+        finished: false,
+        checks: vec![],
     }
 }
