@@ -246,10 +246,7 @@ impl Downstream {
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             match self.input.poll_fill(&mut self.io, cx) {
-                Poll::Ready(Ok(count)) => {
-                    self.client.got_body();
-                    return Poll::Ready(count > 0);
-                }
+                Poll::Ready(Ok(count)) => return Poll::Ready(count > 0),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Pending if self.client.is_late() => return Poll::Ready(false),

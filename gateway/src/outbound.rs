@@ -208,6 +208,8 @@ impl Outbound {
                     return Poll::Ready(Sent::Broken);
                 }
                 if !self.out.pending().is_empty() || self.is_read() {
+                    // Only this is progress: extensions of chunks and trailers may come a byte at a time for ever.
+                    down.client.got_body();
                     if self.is_movable() {
                         lease.link().make_movable();
                     }

@@ -133,13 +133,14 @@ fn a_disk_that_is_full_is_told_and_hurts_no_replica() {
         return;
     }
     let home = Home::new();
-    let disk = home.path().join("disk");
-    std::fs::create_dir(&disk).unwrap();
+    // Not below the home, which is removed with the cluster: a directory on which something is mounted cannot be.
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().to_owned();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&disk).status();
     if !needs::is_there("a_disk_that_is_full", "the right to mount a tmpfs", mounted.is_ok_and(|status| status.success())) {
         return;
     }
-    let _mount = Mount(disk.clone());
+    let _mount = Mount(directory);
     std::fs::remove_file(home.cwd().join("worker")).unwrap();
     let flood = "(while :; do head -c 100000 /dev/zero | tr '\\0' 'x' | fold -w 99; sleep 0.05; done) &";
     home.script("worker", &format!("#!/bin/sh\n{flood}\nexec {}\n", env!("CARGO_BIN_EXE_worker")));
@@ -162,11 +163,11 @@ fn a_disk_that_is_full_is_told_and_hurts_no_replica() {
 }
 
 /// A mount, until the end of a test.
-struct Mount(std::path::PathBuf);
+struct Mount(tempfile::TempDir);
 
 impl Drop for Mount {
     fn drop(&mut self) {
         // Lazily: the agent may still be there.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }

@@ -239,7 +239,12 @@ fn what_is_forwarded_is_exactly_one_request_each_or_it_was_refused() {
                 }
                 let rest = &bytes[at..];
                 let was_refused = answers(&back, "400") > 0;
-                prop_assert!(rest.is_empty() || was_refused, "a rest: {:?}", String::from_utf8_lossy(rest));
+                prop_assert!(
+                    rest.is_empty() || was_refused,
+                    "a rest: {:?}, answered by {:?}",
+                    String::from_utf8_lossy(rest),
+                    String::from_utf8_lossy(&back)
+                );
             }
             // Each is one answer: nobody behind the gateway saw a request that the gateway did not see.
             prop_assert_eq!(answers(&back, "200"), read.len(), "answers and requests of {:?}", String::from_utf8_lossy(&sent));

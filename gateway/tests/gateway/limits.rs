@@ -152,3 +152,21 @@ fn an_address_has_so_many_connections_over_all_threads_and_loopback_any_number()
     clients.pop();
     until("a place that was left", || rig.client().try_get("/").is_some_and(|answer| answer.status == 200));
 }
+
+#[test]
+fn what_is_no_data_of_a_body_does_not_keep_a_client_waiting_for_ever() {
+    // One byte after the other of an extension, or of a trailer, is no progress.
+    let replica = Upstream::start(|mut conn| while conn.head().is_some() {});
+    let rig = Rig::with(1, Limits { body_idle_ms: 400, ..Limits::default() }, Face::Apps);
+    rig.publish(vec![direct(1, &replica)]);
+    for begun in ["5;", "5\r\nhello\r\n0\r\nX: "] {
+        let mut client = rig.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{begun}"));
+        let dripped = (0..200).find(|_| {
+            client.send("a");
+            client.hears_within(Duration::from_millis(50))
+        });
+        assert!(dripped.is_some(), "{begun:?} goes on for ever");
+        client.answer(false).unwrap().problem(408);
+    }
+}
