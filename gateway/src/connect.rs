@@ -132,3 +132,22 @@ async fn call_for_tunnel(tcp: &mut TcpStream, agent: &str, replica: ReplicaId) -
     let line = head[..].split(|byte| *byte == b'\r').next().unwrap_or_default();
     Err(format!("it answered \"{}\"", String::from_utf8_lossy(&line[..line.len().min(100)])))
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_this_host_lacks_is_not_held_against_a_replica() {
+        let failed = |errno: Errno| Error::Connect { target: "a".to_owned(), source: io::Error::from_raw_os_error(errno.raw_os_error()) };
+        for ours in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::ADDRNOTAVAIL] {
+            assert!(failed(ours).is_ours(), "{ours}");
+        }
+        for theirs in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::HOSTUNREACH] {
+            assert!(!failed(theirs).is_ours(), "{theirs}");
+        }
+        assert!(!Error::TimedOut { target: "a".to_owned(), within_ms: 1 }.is_ours());
+    }
+}

@@ -33,9 +33,10 @@ use crate::table::App;
 const RETRIES_MAX: u32 = 2;
 /// How often a request may go to another connection of the same replica, because the one that it was given to was at its end.
 const MOVES_MAX: u32 = 16;
-/// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third. And how
-/// long it takes at most until a table lacks who has died.
+/// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Who has died is out of the table by then: of a worker it is known at once, of an agent after 300 ms.
+const DEATH_KNOWN_AFTER: Duration = Duration::from_secs(1);
 /// The bytes under way to the API server, in each direction of one connection.
 const LOCAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -93,7 +94,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
         let Some(replica) = same.or_else(|| app.pick(&tried, sticky.key())) else {
             // Where those that failed are still in the table, they live and do not answer: no other one is about to take their place.
             let is_hopeless = unanswered.is_some() && !tried.iter().any(|replica| replica.is_retired());
-            let within = is_hopeless.then_some(RETRY_PAUSE);
+            let within = is_hopeless.then_some(DEATH_KNOWN_AFTER);
             if let Err(problem) = wait_for_replica(core, app, outbound, &mut patience, within, unreached.as_ref()).await {
                 return Err(unanswered.unwrap_or(problem));
             }

@@ -158,8 +158,7 @@ impl AppLedger {
         self.judge().outliers.connected(key);
     }
 
-    /// A thread's sweep: what it has seen since the last one.
-    /// Of each replica of the app: what its answers were like, and how many requests wait for one.
+    /// A thread's sweep. `seen`: of each replica what its answers were like since the last one, and how many requests wait for one.
     pub(crate) fn sweep(&self, thread: usize, seen: impl Iterator<Item = (RouteKey, Option<Sample>, u64)>) {
         let (now_ms, requests) = (self.now_ms(), self.turn() as u64);
         let mut judge = self.judge();

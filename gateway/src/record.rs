@@ -39,7 +39,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A request begins; its head was written to `head`.
+    /// A request begins. `line`: what the access log says of it, asked for only if there is one.
     pub(crate) fn begin(core: &Rc<Core>, client: &Rc<Client>, line: impl FnOnce() -> Line) -> Self {
         Record {
             core: Rc::clone(core),

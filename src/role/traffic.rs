@@ -20,8 +20,8 @@ pub struct TrafficArgs {
     /// How long a new replica takes to get its full share of requests: a number with ms, s, m or h
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse_up_to_a_day)]
     slow_start: Duration,
-    /// The most replicas of an app that get no requests for a while, since connections to them fail, or their answers are errors or slow
-    /// while those of the others are not; 0 leaves nobody out
+    /// The most replicas of an app that get no requests for a while, since connections to them fail, or their answers are errors, slow or do
+    /// not come while those of the others do well; 0 leaves nobody out
     #[arg(long, value_name = "PERCENT", default_value_t = Traffic::default().max_ejected_percent, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_ejected: u8,
     /// What the workers speak: http1, or h2c (HTTP/2 in the clear from the first byte on, as gRPC programs do)

@@ -57,6 +57,8 @@ fn a_malformed_chunk_is_refused() {
         "\r\n0\r\n\r\n",
         ";a\r\n0\r\n\r\n",
         "g\r\nhello\r\n0\r\n\r\n",
+        // More than 63 bits hold.
+        "8000000000000000\r\nhello\r\n0\r\n\r\n",
         "10000000000000000\r\nhello\r\n0\r\n\r\n",
         "00000000000000005\r\nhello\r\n0\r\n\r\n",
         "5\nhello\r\n0\r\n\r\n",
@@ -83,6 +85,19 @@ fn a_malformed_chunk_is_refused() {
     rig.refused(format!("{HEAD}0\r\nX: {}\r\n\r\n", "x".repeat(20_000)), 400);
     rig.refused(format!("{HEAD}0\r\n{}\r\n", "X: y\r\n".repeat(100)), 400);
     assert_eq!(replica.requests(), 0);
+}
+
+/// RFC 9110 section 6.5.1: what counts in a head alone would be taken for a head's by whoever merges trailers.
+#[test]
+fn a_trailer_names_nobody_and_describes_no_body() {
+    let replica = echoing();
+    let rig = Rig::new(1);
+    rig.publish(vec![direct(1, &replica)]);
+    let trailers = "X-Sum: 1\r\nAuthorization: a\r\ncookie: b\r\nContent-Type: c\r\ngrpc-status: 0\r\n";
+    let answer = rig.client().tap(format!("{HEAD}5\r\nhello\r\n0\r\n{trailers}\r\n"));
+    let got = answer.body.to_lowercase();
+    assert!(got.starts_with("hello ") && got.contains("x-sum: 1") && got.contains("grpc-status: 0"), "{got}");
+    assert!(["authorization", "cookie", "content-type"].iter().all(|name| !got.contains(name)), "{got}");
 }
 
 /// A fault that comes when a part was sent already ends the replica's connection: it never sees an end of the body.

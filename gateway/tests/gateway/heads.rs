@@ -150,6 +150,8 @@ fn an_empty_line_before_a_request_is_passed_over() {
     for _ in 0..3 {
         assert_eq!(client.tap("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n").body, "ok");
     }
+    // Many are no mistake of a client's.
+    rig.refused(format!("{}GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n".repeat(20)), 400);
 }
 
 /// A head may come byte by byte.

@@ -106,6 +106,22 @@ fn a_request_that_was_sent_waits_for_a_replacement_and_is_told_if_none_comes() {
 }
 
 #[test]
+fn replicas_that_live_and_do_not_answer_are_told_of_before_the_time_to_wait_is_over() {
+    let cutting = |mut conn: Conn| {
+        if conn.head().is_some() {
+            conn.reset();
+        }
+    };
+    let replicas = [0, 1].map(|_| Upstream::start(cutting));
+    let rig = Rig::with(1, Limits { hold_ms: 15_000, ..Limits::default() }, Face::Apps);
+    rig.publish((1..).zip(&replicas).map(|(number, upstream)| direct(number, upstream)).collect());
+    let began = Instant::now();
+    let detail = rig.get("/").problem(502);
+    assert!(detail.ends_with("it had been sent once before"), "{detail}");
+    assert!(began.elapsed() < Duration::from_secs(10), "it waited for a replica that nobody would start");
+}
+
+#[test]
 fn a_post_that_was_sent_is_not_sent_again() {
     let cutting = Upstream::start(|mut conn| {
         if conn.head().is_some() {

@@ -92,11 +92,15 @@ fn a_protocol_change_that_nobody_asked_for_is_a_502() {
     let rig = Rig::new(1);
     rig.publish(vec![direct(1, &replica)]);
     assert!(rig.get("/").problem(502).contains("without being asked"));
+    // RFC 9110 section 7.8: to one of those that were named.
+    let mut client = rig.client();
+    client.send(ASK.replace("websocket", "another"));
+    client.answer(false).unwrap().problem(502);
     // Neither is HTTP/2 in the clear passed on.
     let mut client = rig.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n");
     client.answer(false).unwrap().problem(502);
-    let head = replica.heads()[1].to_lowercase();
+    let head = replica.heads()[2].to_lowercase();
     assert!(!head.contains("h2c") && !head.contains("http2-settings"), "{head}");
 }
 
