@@ -28,6 +28,8 @@ const SLOWER_MIN_US: u64 = 100_000;
 const HANGS_AFTER_MS: u64 = 2_000;
 /// So many requests must wait on it: one or two may be long ones.
 const HANGING_MIN: u64 = 3;
+/// So many answers of the others in that time say that they do answer: few, so that it is seen where there is little traffic as well.
+const ANSWERS_MIN: u64 = 5;
 
 /// How long a replica is left out the first time; doubled each time.
 const EJECTED_MS: u64 = 5_000;
@@ -240,7 +242,7 @@ impl Outliers {
             // In two windows after each other: once may be chance.
             } else if is_slow(|record| record.before.clone()) && is_slow(|record| record.now.clone()) {
                 reasons.push((*key, Reason::Latency));
-            } else if mine.hangs(now_ms) && others(|record| record.now.clone()).requests() >= ERRORS_MIN {
+            } else if mine.hangs(now_ms) && others(Record::seen).requests() >= ANSWERS_MIN {
                 reasons.push((*key, Reason::Hang));
             }
         }
@@ -360,6 +362,17 @@ mod tests {
             told.extend(out(&outliers.tick(now_ms)).into_iter().map(|change| (now_ms, change)));
         }
         assert_eq!(told, [(2_000, (1, Some(Reason::Hang)))]);
+        // Four requests in a second, for three that answer and one that does not.
+        let mut outliers = judge(4, 50);
+        let mut told = Vec::new();
+        for second in 0..=6 {
+            for n in [2, 3, 4] {
+                outliers.add(key(n), &sample(1, 0, 1_000));
+            }
+            outliers.waiting(0, key(1), second + 1, second * 1_000);
+            told.extend(out(&outliers.tick(second * 1_000)).into_iter().map(|change| (second, change)));
+        }
+        assert_eq!(told, [(2, (1, Some(Reason::Hang)))]);
         // Where nobody answers, nobody hangs alone.
         let mut outliers = judge(3, 50);
         for now_ms in (0..=9_000).step_by(250) {
