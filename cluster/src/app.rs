@@ -10,6 +10,7 @@ use crate::health::Check;
 use crate::limits::Limits;
 use crate::logs::LogSpec;
 use crate::restart::{RestartPolicy, When};
+use crate::run_as::{ABILITY_RUN_AS, ABILITY_SANDBOX, ABILITY_SOCKET, RunAs, Sandbox, SocketMode};
 
 /// The most replicas that may be asked of one app.
 pub const COUNT_MAX: u32 = 1_000_000;
@@ -108,6 +109,19 @@ pub struct AppSpec {
     /// How much of its output is kept.
     #[serde(default)]
     pub logs: LogSpec,
+    /// As whom and where it runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub run_as: RunAs,
+    /// The files that it may use; all that its user may, unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
+    /// Who opens its socket.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub socket: SocketMode,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn drain_ms_default() -> u64 {
@@ -135,13 +149,22 @@ impl AppSpec {
             limits: Limits::default(),
             strict_limits: false,
             logs: LogSpec::default(),
+            run_as: RunAs::default(),
+            sandbox: None,
+            socket: SocketMode::default(),
         }
     }
 
     /// What an agent must be able to do to run this as it is meant, beyond what every agent does.
     #[must_use]
     pub fn requires(&self) -> Vec<&'static str> {
-        let wishes = [(!self.health.is_empty(), ABILITY_HEALTH), (self.restart.when != When::Always, ABILITY_RESTART_WHEN)];
+        let wishes = [
+            (!self.health.is_empty(), ABILITY_HEALTH),
+            (self.restart.when != When::Always, ABILITY_RESTART_WHEN),
+            (self.run_as != RunAs::default(), ABILITY_RUN_AS),
+            (self.sandbox.is_some(), ABILITY_SANDBOX),
+            (self.socket == SocketMode::Pass, ABILITY_SOCKET),
+        ];
         wishes.into_iter().filter(|(wished, _)| *wished).map(|(_, ability)| ability).collect()
     }
 }

@@ -30,6 +30,7 @@ pub mod plan;
 pub mod restart;
 pub mod retry;
 pub mod route;
+pub mod run_as;
 pub mod sample;
 pub mod settings;
 pub mod slot;
