@@ -142,10 +142,12 @@ pub fn invocation(path: &SearchPath, spec: &AppSpec, of: Identity<'_>) -> Result
     Ok(Invocation { program: path.find(name)?, args: args.to_vec(), env })
 }
 
-/// What a replica finds in its environment: nothing of the agent's but [`PASSED_ON`]. The spec may change those, and not who it is.
+/// What a replica finds in its environment: nothing of the agent's but [`PASSED_ON`], and not the home of its agent's user if it has one of
+/// its own. The spec may change those, and not who it is.
 fn environment(spec: &AppSpec, of: Identity<'_>, agents: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    let is_its_own = |name: &&&str| **name != "HOME" || spec.run_as.user.is_none();
     let mut env: BTreeMap<String, String> =
-        PASSED_ON.iter().filter_map(|name| agents(name).map(|value| ((*name).to_owned(), value))).collect();
+        PASSED_ON.iter().filter(|name| is_its_own(name)).filter_map(|name| agents(name).map(|value| ((*name).to_owned(), value))).collect();
     env.extend(spec.env.clone());
     let own = [
         ("HOST", "127.0.0.1".to_owned()),

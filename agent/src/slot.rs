@@ -72,6 +72,16 @@ pub struct Attempt {
     pub spawn: Option<Box<Spawn>>,
 }
 
+impl Attempt {
+    /// Its socket was opened for it, at this port.
+    pub fn is_called_at(&mut self, port: u16) {
+        self.port = Some(port);
+        if let Some(spawn) = &mut self.spawn {
+            spawn.env.insert("PORT".to_owned(), port.to_string());
+        }
+    }
+}
+
 /// A task that asks something of an attempt, ended with what holds it.
 #[derive(Debug)]
 pub struct Probe(pub AbortHandle);

@@ -34,6 +34,7 @@ pub mod run_as;
 pub mod sample;
 pub mod settings;
 pub mod slot;
+pub mod socket;
 pub mod state;
 pub mod status;
 pub mod supervise;

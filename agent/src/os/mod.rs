@@ -34,6 +34,8 @@ pub(crate) use imp::end_leftovers;
 pub(crate) use imp::hostname;
 /// Whether a path is a regular file that can be executed.
 pub(crate) use imp::is_executable;
+/// Lets other users go through a directory to what they know in it.
+pub(crate) use imp::let_through;
 /// Locks a directory for as long as the file lives; `None` when somebody else holds it.
 pub(crate) use imp::lock_directory;
 /// Where this user's agents keep the output of their replicas.

@@ -17,11 +17,12 @@ use std::time::Duration;
 use cluster::ReplicaId;
 use cluster::fence::Held;
 use cluster::limits::missing;
+use cluster::socket::Sockets;
 use cluster::supervise::Event;
 use cluster::wire::{NodeFacts, ReplicaReport, Snapshot};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::check::{Checks, Word};
 use crate::clock::Clock;
@@ -54,6 +55,9 @@ const OBSERVED_FOR_MS: u64 = 300;
 /// Old output is removed this often, and soon after replicas are gone.
 const CLEAN_EVERY_MS: u64 = 60_000;
 
+/// At the end of the agent, for the files of replicas that are gone.
+const REMOVAL_DEADLINE: Duration = Duration::from_secs(10);
+
 /// What is left for others to end.
 #[derive(Debug)]
 pub struct Ended {
@@ -82,6 +86,10 @@ pub struct Owner {
     /// When there was a watcher last, in monotonic milliseconds.
     observed_at_ms: Option<u64>,
     slots: BTreeMap<ReplicaId, Slot>,
+    /// Which replica has which socket that is handed over.
+    sockets: Sockets,
+    /// Directories that are being removed, of replicas that are gone.
+    removals: JoinSet<()>,
     probes: JoinSet<(ReplicaId, u32)>,
     checks: Checks,
     /// When the next check of each replica is due, in monotonic milliseconds.
@@ -120,6 +128,8 @@ impl Owner {
             lease_until_ms: 0,
             observed_at_ms: None,
             slots: BTreeMap::new(),
+            sockets: Sockets::default(),
+            removals: JoinSet::new(),
             probes: JoinSet::new(),
             checks: Checks::new(),
             agenda: BTreeSet::new(),
@@ -167,6 +177,7 @@ impl Owner {
                 Some(done) = self.checks.next() => self.checked(done),
                 Some((id, attempt, push)) = self.words.1.recv() => self.heard(id, attempt, push),
                 Some(_) = self.listeners.join_next() => {}
+                Some(_) = self.removals.join_next() => {}
                 Some(request) = requests.recv() => self.answer(request),
             }
             if self.flush() {
@@ -179,14 +190,19 @@ impl Owner {
         }
         self.flushed_at_ms = 0;
         self.flush();
+        // What is not done by then is done with the whole runtime directory.
+        let _ = timeout(REMOVAL_DEADLINE, async { while self.removals.join_next().await.is_some() {} }).await;
         Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs }
     }
 
     fn happened(&mut self, happening: Happening) {
         match happening {
-            Happening::Said(Message::Spawned { attempt, pid, tree, without, limits }) => {
+            Happening::Said(Message::Spawned { attempt, pid, tree, without, limits, port }) => {
                 if let Some(slot) = self.slots.get_mut(&attempt.id).filter(|slot| slot.replica.attempt == attempt.attempt) {
                     slot.attempt.tree = Some(tree);
+                    if let Some(port) = port {
+                        slot.attempt.is_called_at(port);
+                    }
                     if let Some(said) = missing(&limits) {
                         tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "{said}");
                     }
