@@ -111,6 +111,11 @@ impl RuntimeDir {
     pub fn let_through(&self, id: ReplicaId) -> io::Result<()> {
         let replica = self.replica(id);
         os::private_directory(&replica)?;
+        if self.parent_is_ours
+            && let Some(parent) = self.path.parent()
+        {
+            os::let_through(parent)?;
+        }
         [&self.path, &self.path.join("replicas"), &replica].into_iter().try_for_each(|path| os::let_through(path))
     }
 

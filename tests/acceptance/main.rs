@@ -19,6 +19,7 @@ mod failing_workers;
 mod foreign;
 mod gateway;
 mod goodbye;
+mod handed_over;
 mod kills;
 mod limits;
 mod logs;

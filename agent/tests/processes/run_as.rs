@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::agent_process::{Agent, Home, names_in, this_program};
-use crate::proc::wait_for;
+use crate::proc::{is_alive, signal, wait_for};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("run_as::another_user", another_user),
@@ -19,6 +20,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("run_as::nothing_but_as_it_was_asked_for", nothing_but_as_it_was_asked_for),
     ("run_as::a_directory_that_vanished", a_directory_that_vanished),
     ("run_as::an_agent_that_is_no_root", an_agent_that_is_no_root),
+    ("run_as::it_dies_with_its_guardian", it_dies_with_its_guardian),
     ("run_as::temporary_files", temporary_files),
     ("run_as::a_crash_leaves_no_temporary_files", a_crash_leaves_no_temporary_files),
 ];
@@ -218,6 +220,27 @@ pub fn start_as_nobody(home: &Home, program: &str) -> Agent {
     Agent::start_program(home, program, |command| {
         command.uid(NOBODY).gid(NOBODY).env("XDG_STATE_HOME", &state).env("HOME", &state).current_dir("/");
     })
+}
+
+/// A change of user clears the parent-death signal, so it must have been set after that.
+fn it_dies_with_its_guardian() {
+    if !is_root("run_as::it_dies_with_its_guardian") {
+        return;
+    }
+    let home = Home::new();
+    let mut agent = Agent::start(&home);
+    agent.assign_spec(json!({ "command": ["/bin/sh", "-c", "exec sleep 1000"], "run_as": { "user": "nobody" }, "socket": "pass" }));
+    let pid = agent.wait_ready(1)[0];
+    let guardian = agent.guardian();
+    // The agent would end it as well.
+    signal(agent.pid(), Signal::STOP);
+    signal(guardian, Signal::KILL);
+    wait_for("it is gone", Duration::from_secs(10), || (!is_alive(pid)).then_some(()));
+    signal(agent.pid(), Signal::CONT);
+    let next = agent.wait("it runs again, and its socket too", |replicas| {
+        (replicas[0]["ready"] == true && replicas[0]["pid"] != pid).then(|| replicas[0]["port"].as_u64().unwrap())
+    });
+    std::net::TcpStream::connect(("127.0.0.1", u16::try_from(next).unwrap())).unwrap();
 }
 
 fn tmp_of(home: &Home, id: &str) -> PathBuf {
