@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,11 +54,20 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
-        Home { dir: tempfile::tempdir().unwrap() }
+        let home = Home { dir: tempfile::tempdir().unwrap() };
+        // For temporary files of replicas: any user may have some.
+        std::fs::create_dir(home.tmp()).unwrap();
+        std::fs::set_permissions(home.tmp(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        home
     }
 
     pub fn runtime(&self) -> PathBuf {
         self.dir.path().join("runtime")
+    }
+
+    /// Where temporary files go.
+    pub fn tmp(&self) -> PathBuf {
+        self.dir.path().join("tmp")
     }
 
     /// Where everything of it lies.
@@ -93,7 +103,7 @@ impl Agent {
         let home_log = home.dir.path().join("log");
         let log = File::create(&home_log).unwrap();
         let mut command = Command::new(program);
-        command.arg("agent").arg(home.runtime()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg("agent").arg(home.runtime()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).env("TMPDIR", home.tmp());
         change(&mut command);
         let child = command.spawn().unwrap();
         let port = wait_for("the agent is ready", Duration::from_secs(20), || {
