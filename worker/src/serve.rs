@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn start() -> Running {
-        let listener = listen(&Config::default()).unwrap();
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, mut stops) = mpsc::channel(2);
         let stopped = async move || stops.recv().await.unwrap();
