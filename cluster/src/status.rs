@@ -81,7 +81,7 @@ pub struct ReplicaStatus {
     pub port: Option<u16>,
     /// What its processes are known by, while there is one.
     pub tree: Option<Tree>,
-    /// What came of each limit that its spec asks for, while there is one.
+    /// What came of each limit that its spec asks for, and of its sandbox, while there is one.
     pub limits: Enforcement,
     /// How long its process has been running, in seconds.
     pub uptime_seconds: f64,

@@ -205,7 +205,7 @@ pub struct ReplicaReport {
     /// What its processes are known by, while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<Tree>,
-    /// What came of each limit that its spec asks for, while there is a process.
+    /// What came of each limit that its spec asks for, and of its sandbox, while there is a process.
     #[serde(default, skip_serializing_if = "Enforcement::is_empty")]
     pub limits: Enforcement,
     /// How long its process has been running, in milliseconds: an age, so that no two clocks need agree.

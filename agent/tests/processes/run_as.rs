@@ -61,7 +61,7 @@ fn another_user() {
     let mut agent = Agent::start_with(&home, |command| {
         command.env("NOTIFY_SOCKET", "/of/the/agent").env("LISTEN_FDS", "1").env("LISTEN_PID", "1").env("HOME", "/of/the/agent");
     });
-    let script = "id -u; id -g; umask; pwd; echo $HOME $USER $LOGNAME; grep -E 'NoNewPrivs|CapEff|CapPrm' /proc/self/status; env | grep -E 'NOTIFY|LISTEN'; \
+    let script = "id -u; id -g; id -G; umask; pwd; echo $HOME $USER $LOGNAME; grep -E 'NoNewPrivs|CapEff|CapPrm' /proc/self/status; env | grep -E 'NOTIFY|LISTEN'; \
         echo again > /dev/stdout; echo thrice > /proc/self/fd/1; (cat /etc/shadow || ls /root) 2>/dev/null && echo LEAK; \
         echo x > $TMPDIR/file && stat -c '%a %u' $TMPDIR $TMPDIR/file; echo done; exec sleep 1000";
     let run_as = json!({ "user": "nobody", "working_dir": "/usr", "umask": 0o27, "no_new_privs": true, "private_tmp": true });
@@ -69,6 +69,7 @@ fn another_user() {
     let said = agent.said(&id);
     let home_of_nobody = "/nonexistent nobody nobody";
     let expected = [
+        "65534",
         "65534",
         "65534",
         "0027",

@@ -1,6 +1,7 @@
 //! The files that replicas in a sandbox may use. Needs a kernel with Landlock, and says so where there is none.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use serde_json::json;
@@ -14,6 +15,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("sandbox::of_an_agent_that_is_no_root", of_an_agent_that_is_no_root),
     ("sandbox::a_check_is_in_it_as_well", a_check_is_in_it_as_well),
     ("sandbox::a_path_that_is_not_there", a_path_that_is_not_there),
+    ("sandbox::a_kernel_without_landlock", a_kernel_without_landlock),
 ];
 
 /// Tries one thing after another: the name of each, and whether it could be done.
@@ -192,4 +194,51 @@ fn a_path_that_is_not_there() {
         let detail = agent.wait_backoff(&id);
         assert!(detail.contains(words), "{detail}");
     }
+}
+
+fn a_kernel_without_landlock() {
+    let home = Home::new();
+    let mut agent = Agent::start_with(&home, |command| {
+        // SAFETY: system calls only.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::os::unix::process::CommandExt::pre_exec(command, hide_landlock)
+        };
+    });
+    let command = json!(["/bin/sh", "-c", "pwd; echo done; exec sleep 1000"]);
+    let id = agent.assign_spec(json!({ "command": command, "sandbox": {}, "socket": "pass", "grace_ms": 400 }));
+    agent.wait_ready(1);
+    let said = agent.replica(&id).unwrap()["limits"]["sandbox"].clone();
+    assert_eq!(said, "not enforced: this kernel has no Landlock (Linux 5.13)");
+    assert!(home.log().contains("the sandbox is not enforced: this kernel has no Landlock"));
+    // All else of it is as it would be in one.
+    let place = agent.said(&id)[0].clone();
+    assert!(place.starts_with(home.tmp().to_str().unwrap()) && place.ends_with(&id), "{place}");
+    let id = agent.assign_spec(json!({ "command": command, "sandbox": {}, "strict_limits": true }));
+    let detail = agent.wait_backoff(&id);
+    assert!(detail.contains("the sandbox is not enforced: this kernel has no Landlock") && detail.contains("strict_limits"), "{detail}");
+}
+
+/// From here on the system calls of Landlock are not there, by a seccomp filter that this process and its children have.
+fn hide_landlock() -> io::Result<()> {
+    let step = |code: u32, yes: u8, no: u8, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap_or(0), jt: yes, jf: no, k };
+    let first = u32::try_from(libc::SYS_landlock_create_ruleset).unwrap_or(0);
+    let mut filter = [
+        // The number of the call is the first field of what a filter sees.
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, first),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs()),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: the filter lives over the call, and its length is that of the array.
+    #[allow(unsafe_code)]
+    unsafe {
+        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+            || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }

@@ -110,7 +110,7 @@ pub struct Replica {
     pub port: Option<u16>,
     /// What its processes are known by, while there is one.
     pub tree: Option<Tree>,
-    /// What came of each limit that its app asks for, by name: `enforced`, or `not enforced: ` and why.
+    /// What came of each limit that its app asks for, by name, and of its `sandbox`: `enforced`, which may be followed by how, or `not enforced: ` and why.
     pub limits: BTreeMap<String, String>,
     /// How long its process has been running.
     #[schema(example = 12.4)]
