@@ -43,10 +43,10 @@ bad.toml:2:1: comand: there is no key \"comand\" here; did you mean \"command\"?
 2 | comand = [\"./shop\"]
   | ^^^^^^
 absent.toml: it cannot be read: No such file or directory (os error 2)
-bad.json:1:52: /limits/nice: 99 is out of range; give -20 to 19
+bad.json:1:49: /limits/nice: 99 is out of range; give -20 to 19
   |
 1 | {\"name\":\"shop\",\"command\":[\"x\"],\"limits\":{\"nice\":99}}
-  |                                                    ^^
+  |                                                 ^^
 ostler: 3 of 4 specs cannot be taken
 ";
     assert_eq!(ended.stderr, told);
