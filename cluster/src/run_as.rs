@@ -12,8 +12,8 @@ pub const ABILITY_SOCKET: &str = "socket";
 /// The key of a sandbox in [`crate::limits::Enforcement`], where it stands beside the limits.
 pub const SANDBOX: &str = "sandbox";
 
-/// The largest umask: all permission bits.
-const UMASK_MAX: u32 = 0o777;
+/// All the permission bits that a umask can take away.
+pub const UMASK_MAX: u32 = 0o777;
 
 /// As whom and where the processes of a replica run. What is absent is as it is for the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
