@@ -6,6 +6,7 @@ pub mod nodes;
 pub mod remove_node;
 pub mod scale;
 pub mod status;
+mod wide;
 
 /// The body of an answer as `--json` prints it: as it came, its line ended.
 fn json_line(body: &[u8]) -> Vec<u8> {

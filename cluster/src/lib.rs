@@ -40,6 +40,7 @@ pub mod supervise;
 pub mod timestamp;
 pub mod traffic;
 pub mod tree;
+pub mod usage;
 pub mod wire;
 
 pub use app::{App, AppName, AppSpec};

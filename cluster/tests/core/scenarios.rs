@@ -305,7 +305,7 @@ fn a_failure_is_told_once() {
         let instance = world.agents[0].instance;
         let held = world.agents[0].held;
         let news = cluster::wire::News::Replica(next);
-        let line = cluster::wire::ObserveLine { instance, seq: 1, applied: held.stamp, cluster: held.cluster, news };
+        let line = cluster::wire::ObserveLine { instance, seq: 1, applied: held.stamp, cluster: held.cluster, usage: None, news };
         world.controller.observe(Event::Line { node, line }, world.now);
         let story = world.controller.decide(world.now, &mut world.ids).story;
         told += story.iter().filter(|line| line.text.contains("failed")).count();
@@ -347,7 +347,7 @@ fn absurd_figures_of_an_agent_are_shown_and_overflow_nothing() {
     let stamp = cluster::wire::Stamp { epoch: world.controller.epoch, generation: u64::MAX };
     let (instance, cluster) = (world.agents[0].instance, world.agents[0].held.cluster);
     let news = cluster::wire::News::Replica(report);
-    let line = cluster::wire::ObserveLine { instance, seq: 1, applied: Some(stamp), cluster, news };
+    let line = cluster::wire::ObserveLine { instance, seq: 1, applied: Some(stamp), cluster, usage: None, news };
     world.controller.observe(Event::Line { node, line }, world.now);
     world.scale(2);
     world.controller.decide(world.now, &mut world.ids);

@@ -18,6 +18,7 @@ mod spawn;
 mod start;
 mod strays;
 mod system;
+mod usage;
 
 pub(crate) use cgroup::{Trees, make_trees};
 pub use guardian::guardian_main;
@@ -28,3 +29,4 @@ pub(crate) use process::{end_children, reap};
 pub(crate) use signals::Signals;
 pub(crate) use spawn::{GuardianProcess, GuardianSocket, start_guardian};
 pub(crate) use system::{hostname, is_executable, lock_directory, log_base, memory_bytes, prepare, private_directory, runtime_base};
+pub(crate) use usage::{HostUsageReader, UsageReader};
