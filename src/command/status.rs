@@ -148,7 +148,7 @@ REPLICA  APP       NODE  STATE    READY  PID  PORT  UPTIME  RESTARTS  DETAIL
         assert_eq!(after(3, 6), ["1.50/2", "2h00m", "1.0GiB/4.0GiB", "0.50", "1d01h", "-"]);
         assert_eq!(after(4, 6), ["-"; 6]);
         assert_eq!(after(6, 9), ["CPU", "CPU-TIME", "MEMORY", "FILES", "THREADS", "PROCESSES", "TREE", "LIMITS", "DETAIL"]);
-        assert!(text.contains("0  0.25  1m15s     3.0MiB  9      4        2          cgroup  cpu pids(not enforced)  -\n"), "{text}");
+        assert!(text.contains("  0.25  1m15s     3.0MiB  9      4        2          cgroup  cpu pids(not enforced)  -\n"), "{text}");
     }
 
     #[test]

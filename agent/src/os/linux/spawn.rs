@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, setsid};
 
 use super::clone_into::start_into;
+use super::image::Image;
 use super::own_limits::OwnLimits;
 use crate::guardian::{CGROUPS_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
 
@@ -91,9 +92,13 @@ pub fn start_replica(spawn: &protocol::Spawn, own: OwnLimits, entrance: Entrance
     let is_born_inside = Arc::new(AtomicBool::new(into.is_some()));
     let through = Arc::clone(&is_born_inside);
     let mut command = Command::new(&spawn.program);
-    command.args(&spawn.args).env_clear().envs(&spawn.env).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    let prepare = move || become_replica(guardian, own, doors.get(usize::from(through.load(Ordering::Relaxed))..).unwrap_or_default());
-    // SAFETY: `become_replica` makes system calls only, each of them async-signal-safe.
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let image = Image::new(&spawn.program, &spawn.args, &spawn.env)?;
+    let prepare = move || {
+        become_replica(guardian, own, doors.get(usize::from(through.load(Ordering::Relaxed))..).unwrap_or_default())?;
+        Err(image.execute())
+    };
+    // SAFETY: this process has one thread, so nothing that its child needs is held by another; the child makes system calls and allocates.
     unsafe { command.pre_exec(prepare) };
     if let Some(into) = into
         && let Some(pid) = start_into(into.as_fd(), &mut command)?
