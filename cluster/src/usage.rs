@@ -181,6 +181,23 @@ mod tests {
     }
 
     #[test]
+    fn a_controller_that_does_not_know_usage_reads_the_rest_of_the_line() {
+        #[derive(Deserialize)]
+        struct OlderLine {
+            seq: u64,
+            #[serde(flatten)]
+            news: crate::wire::News,
+        }
+        let news = crate::wire::News::Heartbeat(crate::wire::Heartbeat {});
+        let usage = Some(Usage { host: Some(HostUsage::default()), replicas: vec![of(1, 2)] });
+        let line = crate::wire::ObserveLine { instance: crate::InstanceId(1), seq: 7, applied: None, cluster: None, usage, news };
+        let text = serde_json::to_string(&line).expect("it is plain data");
+        assert_eq!(serde_json::from_str::<crate::wire::ObserveLine>(&text).expect("it is read"), line);
+        let older: OlderLine = serde_json::from_str(&text).expect("it is read");
+        assert_eq!((older.seq, older.news), (7, line.news));
+    }
+
+    #[test]
     fn a_newer_agent_may_say_more_and_an_older_one_less() {
         let id = ReplicaId(1);
         let text = format!(r#"{{"replicas":[{{"id":"{id}","attempt":1,"cpu_ms":3,"tomorrow":{{}}}}],"host":{{"cpu_ms":4}},"more":1}}"#);

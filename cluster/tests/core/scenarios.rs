@@ -353,3 +353,28 @@ fn absurd_figures_of_an_agent_are_shown_and_overflow_nothing() {
     world.controller.decide(world.now, &mut world.ids);
     assert!(world.controller.status(world.now.plus_ms(1_000)).replicas[0].uptime_seconds > 1e15);
 }
+
+#[test]
+fn usage_is_shown_and_changes_nothing_that_was_decided() {
+    use cluster::usage::{HostUsage, ReplicaUsage, Usage, Uses};
+    let mut world = World::new(1);
+    world.scale(2);
+    world.run(20);
+    let node = NodeId(1);
+    let seen = world.controller.nodes[&node].observed.values().next().unwrap().report.clone();
+    let uses = Uses { cpu_ms: u64::MAX, cpu_milli: u64::MAX, memory_bytes: u64::MAX, ..Uses::default() };
+    let host = HostUsage { uptime_ms: u64::MAX, ..HostUsage::default() };
+    let usage = Usage { host: Some(host), replicas: vec![ReplicaUsage { id: seen.id, attempt: seen.attempt, uses }] };
+    let held = world.agents[0].held;
+    let news = cluster::wire::News::Heartbeat(cluster::wire::Heartbeat {});
+    let instance = world.agents[0].instance;
+    let line = cluster::wire::ObserveLine { instance, seq: 1, applied: held.stamp, cluster: held.cluster, usage: Some(usage), news };
+    world.controller.observe(Event::Line { node, line }, world.now);
+    let effects = world.controller.decide(world.now, &mut world.ids);
+    assert!(effects.routes.is_none() && effects.assignments.is_empty() && effects.plan.actions.is_empty(), "{effects:?}");
+    let status = world.controller.status(world.now.plus_ms(1_000));
+    let of = |id| status.replicas.iter().find(|replica| replica.id == id).unwrap();
+    assert_eq!(of(seen.id).usage, Some(uses));
+    assert_eq!(status.replicas.iter().filter(|replica| replica.usage.is_some()).count(), 1);
+    assert_eq!(status.nodes[0].usage, Some(host));
+}
