@@ -47,6 +47,7 @@ pub mod timestamp;
 pub mod traffic;
 pub mod traffic_policy;
 pub mod tree;
+pub mod usage;
 pub mod wire;
 
 pub use app::{App, AppName, AppSpec};

@@ -37,7 +37,7 @@ impl Owner {
             self.held = Held { cluster: Some(assignment.cluster), stamp: Some(stamp) };
             self.apply(assignment);
             // Watchers learn at once that it is obeyed.
-            self.observers.heartbeat(self.standing());
+            self.observers.heartbeat(None, self.standing());
         }
         Ok(stamp)
     }

@@ -8,6 +8,7 @@ mod commands;
 mod life;
 mod logs;
 mod request;
+mod usage;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +40,7 @@ use crate::slot::Slot;
 
 use commands::Commands;
 pub use request::{Busy, Door, Refused, Request};
+use usage::UsageRound;
 pub use watch::Watched;
 
 /// A sign of life comes this often: more often than every 500 ms, so that one that is a little late is still in time.
@@ -110,6 +112,7 @@ pub struct Owner {
     flushed_at_ms: u64,
     goodbye: Option<Goodbye>,
     figures: Figures,
+    usage: UsageRound,
 }
 
 impl Owner {
@@ -143,6 +146,7 @@ impl Owner {
             flushed_at_ms: 0,
             goodbye: None,
             figures: Figures::default(),
+            usage: UsageRound::new(),
         }
     }
 
@@ -164,7 +168,8 @@ impl Owner {
                 },
                 () = sleep_until(wake) => self.tick(),
                 _ = heartbeat.tick() => {
-                    self.observers.heartbeat(self.standing());
+                    let usage = self.new_usage();
+                    self.observers.heartbeat(usage, self.standing());
                     self.clean_logs();
                 }
                 happening = self.keeper.next() => self.happened(happening),
@@ -245,8 +250,15 @@ impl Owner {
         let goodbye = self.goodbye.iter().flat_map(|goodbye| [goodbye.stop_at_ms, self.lease_until_ms, unobserved]);
         let goodbye = goodbye.filter(|at| *at > now_ms);
         let flush = (!self.dirty.is_empty() || !self.gone.is_empty()).then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
-        self.clock
-            .instant(replicas.chain(goodbye).chain(flush).chain(self.agenda.first().map(|(due_ms, _)| *due_ms)).min().unwrap_or(u64::MAX))
+        self.clock.instant(
+            replicas
+                .chain(goodbye)
+                .chain(flush)
+                .chain([self.usage.due_ms])
+                .chain(self.agenda.first().map(|(due_ms, _)| *due_ms))
+                .min()
+                .unwrap_or(u64::MAX),
+        )
     }
 
     fn tick(&mut self) {
@@ -261,6 +273,7 @@ impl Owner {
             self.feed(id, Event::Tick);
         }
         self.tick_checks(now.mono_ms);
+        self.look_at_usage(now.mono_ms);
     }
 
     /// What stands in every line of observations.

@@ -479,6 +479,7 @@ fn spawn_sentence(spawn: &Spawn, error: &io::Error) -> String {
     match error.raw_os_error() {
         // The file itself was there when the agent looked.
         Some(libc::ENOENT) => format!("{program} cannot be started: its interpreter or loader is not there"),
+        Some(libc::ENOEXEC) => format!("{program} cannot be started: {}", super::no_exec::reason(&spawn.program)),
         _ => format!("{program} cannot be started: {error}"),
     }
 }

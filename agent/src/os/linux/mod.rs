@@ -5,11 +5,13 @@ mod cgroup;
 mod clone_into;
 mod exec_checks;
 mod guardian;
+mod image;
 mod landlock;
 mod last_lines;
 mod leftovers;
 mod log;
 mod log_files;
+mod no_exec;
 mod notify;
 mod output;
 mod own_limits;
@@ -25,6 +27,7 @@ mod start;
 mod strays;
 mod surroundings;
 mod system;
+mod usage;
 mod user;
 
 pub(crate) use cgroup::{Trees, make_trees};
@@ -38,3 +41,4 @@ pub(crate) use spawn::{GuardianProcess, GuardianSocket, start_guardian};
 pub(crate) use system::{
     hostname, is_executable, let_through, lock_directory, log_base, memory_bytes, prepare, private_directory, runtime_base,
 };
+pub(crate) use usage::{HostUsageReader, UsageReader};
