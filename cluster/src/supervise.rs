@@ -250,7 +250,13 @@ impl Replica {
     /// Requests may go to it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Running { ready: Readiness::Ready { .. }, .. }) && self.wanted == AssignedPhase::Run
+        self.was_ready() && self.wanted == AssignedPhase::Run
+    }
+
+    /// It is ready, whatever is wanted of it.
+    #[must_use]
+    pub fn was_ready(&self) -> bool {
+        matches!(self.state, State::Running { ready: Readiness::Ready { .. }, .. })
     }
 
     /// It has ended, and its policy wants no other attempt.

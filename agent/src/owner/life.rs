@@ -30,6 +30,8 @@ impl Owner {
         self.stop_watching(id);
         if self.slots.get(&id).is_some_and(|slot| slot.replica.state == State::Stopped) {
             self.retire(id);
+        } else {
+            self.write_down(id);
         }
     }
 
@@ -88,6 +90,8 @@ impl Owner {
             spawn: has_commands.then(|| Box::new(spawn.clone())),
             ..slot::Attempt::default()
         };
+        // First: what is started must be known to the next agent.
+        self.record(id)?;
         self.keeper.send(&Command::Spawn(Box::new(spawn)));
         Ok(())
     }
@@ -103,7 +107,7 @@ impl Owner {
     }
 
     /// A replica is over.
-    fn retire(&mut self, id: ReplicaId) {
+    pub(super) fn retire(&mut self, id: ReplicaId) {
         let Some(slot) = self.slots.remove(&id) else { return };
         self.gone.push(slot.report(id, self.clock.now()));
         self.dirty.remove(&id);

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use crate::http::{self, Answer};
 use crate::proc::{of_replicas, signal, wait_for, with_environment};
 
+/// With this in its environment an agent keeps its replicas.
+pub const KEEP: &str = "OSTLER_TEST_KEEP";
+
 /// `processes agent RUNTIME_DIR [PORT]`
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(2).collect();
@@ -22,6 +25,7 @@ pub fn main() -> ExitCode {
         name: Some("test-node".to_owned()),
         runtime_dir: Some(PathBuf::from(&args[0])),
         log_dir: None,
+        keep_workers: std::env::var_os(KEEP).is_some(),
         insecure: false,
         allow_host: vec![],
     };
