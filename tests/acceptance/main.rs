@@ -20,6 +20,9 @@ mod foreign;
 mod gateway;
 mod goodbye;
 mod kills;
+mod kills_by_seed;
+#[path = "../../benches/soak/driver.rs"]
+mod kill_driver;
 mod limits;
 mod logs;
 mod lost_requests;

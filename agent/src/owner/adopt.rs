@@ -193,8 +193,9 @@ impl Owner {
 
     /// The same where nothing waits for it: what is on record then is a little older.
     pub(super) fn write_down(&mut self, id: ReplicaId) {
+        // A start that could not be written down is said of the replica itself.
         if let Err(why) = self.record(id) {
-            tracing::warn!(replica = %id, "{why}");
+            tracing::debug!(replica = %id, "{why}");
         }
     }
 
