@@ -94,16 +94,7 @@ impl Slot {
 
     /// A replica of this app.
     pub fn of(app: AppName, revision: u64, spec: Arc<AppSpec>, replica: Replica) -> Self {
-        Slot {
-            app,
-            revision,
-            spec,
-            replica,
-            attempt: Attempt::default(),
-            log: SlotLog::default(),
-            written: None,
-            reported: None,
-        }
+        Slot { app, revision, spec, replica, attempt: Attempt::default(), log: SlotLog::default(), written: None, reported: None }
     }
 
     /// What is said of it now.

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 const CLUSTER: &str = "0199b1c2-7d3e-7abc-8def-0123456789ab";
 /// For everything to be as it is wanted again.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What is still there and not listed by then is an orphan.
+const ORPHAN_AFTER: Duration = Duration::from_secs(3);
 const REPLICAS_MAX: u64 = 5;
 
 /// What was counted.
@@ -133,13 +135,23 @@ impl Rig {
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
+    /// What agent and guardian do, as the system sees it.
+    fn states(&self) -> String {
+        let both = self.agent.as_ref().map(Child::id).into_iter().chain(self.guardian());
+        let state = |pid: u32| {
+            let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            format!("process {pid}: {} {} {}", read("wchan"), read("syscall").trim(), read("stack").replace('\n', " "))
+        };
+        both.map(state).collect::<Vec<_>>().join("\n")
+    }
+
     fn wait<T>(&mut self, what: &str, mut check: impl FnMut(&mut Self) -> Option<T>) -> T {
         let began = Instant::now();
         loop {
             if let Some(value) = check(self) {
                 return value;
             }
-            assert!(began.elapsed() < PATIENCE, "not in time: {what}\n{:?}\n{}", self.replicas(), self.log());
+            assert!(began.elapsed() < PATIENCE, "not in time: {what}\n{:?}\n{}\n{}", self.replicas(), self.states(), self.log());
             sleep(Duration::from_millis(2));
         }
     }
@@ -192,18 +204,19 @@ impl Rig {
     fn settle(&mut self) -> BTreeMap<String, u64> {
         let mut wanted = self.wanted.clone();
         wanted.sort();
-        let pids = self.wait("exactly what is wanted, all of it ready", |rig| {
-            let replicas = rig.replicas()?;
-            let ready = replicas.iter().filter(|replica| replica["ready"] == true);
-            let pids: BTreeMap<String, u64> = ready.filter_map(|r| Some((r["id"].as_str()?.to_owned(), r["pid"].as_u64()?))).collect();
-            (replicas.len() == wanted.len() && pids.keys().eq(&wanted)).then_some(pids)
-        });
-        let listed: BTreeSet<u64> = pids.values().copied().collect();
         let began = Instant::now();
         loop {
-            let there: BTreeSet<u64> = processes_of(&self.ever.lock().expect("no panic")).into_iter().map(|(_, pid)| u64::from(pid)).collect();
-            // What the agent is done with was reaped before it said so; a moment is for the machine.
-            if there == listed || began.elapsed() > Duration::from_secs(2) {
+            let pids = self.wait("exactly what is wanted, all of it ready", |rig| {
+                let replicas = rig.replicas()?;
+                let ready = replicas.iter().filter(|replica| replica["ready"] == true);
+                let pids: BTreeMap<String, u64> = ready.filter_map(|r| Some((r["id"].as_str()?.to_owned(), r["pid"].as_u64()?))).collect();
+                (replicas.len() == wanted.len() && pids.keys().eq(&wanted)).then_some(pids)
+            });
+            let listed: BTreeSet<u64> = pids.values().copied().collect();
+            let there: BTreeSet<u64> =
+                processes_of(&self.ever.lock().expect("no panic")).into_iter().map(|(_, pid)| u64::from(pid)).collect();
+            // Right after a kill the agent may not have heard of it yet, and then both change once more.
+            if there == listed || began.elapsed() > ORPHAN_AFTER {
                 self.tally.orphans += there.difference(&listed).count() as u64;
                 return pids;
             }
@@ -226,9 +239,11 @@ impl Rig {
             _ => {}
         }
         let victim = ["agent", "guardian", "both"][usize::try_from(dice.below(3)).unwrap_or(0)];
-        *self.tally.kills.entry(victim).or_default() += 1;
         let agent = self.agent.as_ref().map(Child::id).expect("an agent");
         let guardian = self.guardian();
+        // The guardian may have been killed the round before, and the next one is not there yet.
+        let victim = if guardian.is_none() { "agent" } else { victim };
+        *self.tally.kills.entry(victim).or_default() += 1;
         match (victim, guardian) {
             ("agent", _) => kill(agent, Signal::KILL),
             ("guardian", Some(guardian)) => kill(guardian, Signal::KILL),
@@ -265,7 +280,8 @@ impl Rig {
     /// The guardian, by its mark.
     fn guardian(&self) -> Option<u32> {
         let mark = format!("OSTLER_GUARDIAN={}", fs::canonicalize(self.runtime()).ok()?.display());
-        let is_first = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.windows(10).any(|part| part == b"__guardian"));
+        let is_first =
+            |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.windows(10).any(|part| part == b"__guardian"));
         pids().into_iter().find(|pid| environment(*pid).contains(&mark) && is_first(pid))
     }
 
@@ -332,7 +348,7 @@ fn watch(ever: &Mutex<BTreeSet<String>>, is_over: &AtomicBool, seen: &AtomicU64)
         let mut by_id: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         processes_of(&ids).into_iter().for_each(|(id, pid)| by_id.entry(id).or_default().push(pid));
         // The look took a while: only what is still there now was there at once.
-        for pair in by_id.into_iter().map(|(_, pids)| pids).filter(|pids| pids.len() > 1) {
+        for pair in by_id.into_values().filter(|pids| pids.len() > 1) {
             let alive: Vec<u32> = pair.into_iter().filter(|pid| !environment(*pid).is_empty()).collect();
             if alive.len() > 1 && told.insert(alive) {
                 seen.fetch_add(1, Ordering::Relaxed);

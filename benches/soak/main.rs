@@ -29,9 +29,13 @@ fn main() -> ExitCode {
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs() % 100_000;
     let seed: u64 = std::env::var("OSTLER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(now);
     println!("seed {seed} (OSTLER_SEED={seed} takes the same moments again)\n");
-    println!("{:<16}{:>7}{:>7}{:>10}{:>6}{:>9}{:>12}{:>11}{:>7}{:>11}{:>9}", "mode", "kills", "agent", "guardian", "both", "orphans", "duplicates", "strangers", "kept", "restarted", "seconds");
+    println!(
+        "{:<16}{:>7}{:>7}{:>10}{:>6}{:>9}{:>12}{:>11}{:>7}{:>11}{:>9}",
+        "mode", "kills", "agent", "guardian", "both", "orphans", "duplicates", "strangers", "kept", "restarted", "seconds"
+    );
     let mut is_clean = true;
-    for (mode, keeps) in [("ends with it", false), ("--keep-workers", true)] {
+    let modes = [("ends with it", false), ("--keep-workers", true)];
+    for (mode, keeps) in modes.into_iter().filter(|(_, keeps)| *keeps || !args.iter().any(|arg| arg == "--keep-workers")) {
         let directory = tempfile::tempdir().expect("a directory");
         let programs = (env!("CARGO_BIN_EXE_agent").into(), env!("CARGO_BIN_EXE_worker").into());
         let began = Instant::now();

@@ -19,10 +19,10 @@ mod failing_workers;
 mod foreign;
 mod gateway;
 mod goodbye;
-mod kills;
-mod kills_by_seed;
 #[path = "../../benches/soak/driver.rs"]
 mod kill_driver;
+mod kills;
+mod kills_by_seed;
 mod limits;
 mod logs;
 mod lost_requests;

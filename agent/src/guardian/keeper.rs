@@ -45,7 +45,9 @@ pub enum Happening {
 
 /// No guardian said in time what it has.
 #[derive(Debug, thiserror::Error)]
-#[error("the guardian that keeps the replicas of {0} does not say what it has; end it, or start this agent without --keep-workers, which ends them all")]
+#[error(
+    "the guardian that keeps the replicas of {0} does not say what it has; end it, or start this agent without --keep-workers, which ends them all"
+)]
 pub struct NoInventory(String);
 
 /// Keeps a guardian.

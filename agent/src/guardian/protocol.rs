@@ -271,7 +271,14 @@ mod tests {
                 limits: Enforcement::from([("nice".into(), "enforced".into())]),
                 unrecorded: None,
             },
-            Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()), limits: Enforcement::new(), unrecorded: None },
+            Message::Spawned {
+                attempt,
+                pid: 7,
+                tree: Tree::Session,
+                without: Some("no".into()),
+                limits: Enforcement::new(),
+                unrecorded: None,
+            },
             Message::Inventory(vec![Holding {
                 attempt,
                 pid: 7,

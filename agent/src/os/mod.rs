@@ -40,12 +40,12 @@ pub(crate) use imp::find_guardian;
 pub(crate) use imp::hostname;
 /// Whether a path is a regular file that can be executed.
 pub(crate) use imp::is_executable;
+/// The cgroups of the agent before this one, for replicas that are kept; else new ones.
+pub(crate) use imp::keep_trees;
 /// Locks a directory for as long as the file lives; `None` when somebody else holds it.
 pub(crate) use imp::lock_directory;
 /// Where this user's agents keep the output of their replicas.
 pub(crate) use imp::log_base;
-/// The cgroups of the agent before this one, for replicas that are kept; else new ones.
-pub(crate) use imp::keep_trees;
 /// Makes a cgroup for an agent, where one can be written.
 pub(crate) use imp::make_trees;
 /// Memory of this host in bytes; 0 where it is not known.

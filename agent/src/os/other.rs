@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use cluster::ReplicaId;
 use cluster::supervise::Exit;
 
-use super::{Error, Signal, ManagerWord};
+use super::{Error, ManagerWord, Signal};
 use crate::guardian::hello::Program;
 use crate::guardian::protocol::{Attempt, Cgroup};
 

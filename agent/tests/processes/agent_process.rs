@@ -107,7 +107,9 @@ impl Agent {
 
     /// One that keeps its replicas.
     pub fn keep(home: &Home) -> Self {
-        let mut agent = Self::start_with(home, |command| drop(command.env(KEEP, "1")));
+        let mut agent = Self::start_with(home, |command| {
+            command.env(KEEP, "1");
+        });
         agent.is_kept = true;
         agent
     }

@@ -129,7 +129,10 @@ fn guardian_killed() {
     let victim = agent.replica(&agent.ids[0]).unwrap()["pid"].as_u64().unwrap() as u32;
     signal(victim, Signal::KILL);
     let replica = agent.wait("it is started again", |replicas| {
-        replicas.iter().find(|replica| replica["id"] == agent.ids[0].as_str() && replica["restarts"] == 1 && replica["ready"] == true).cloned()
+        replicas
+            .iter()
+            .find(|replica| replica["id"] == agent.ids[0].as_str() && replica["restarts"] == 1 && replica["ready"] == true)
+            .cloned()
     });
     assert!(home.log().contains("its process was killed (SIGKILL)"), "{replica} {}", home.log());
     stop(&agent);
@@ -166,7 +169,10 @@ fn both_killed() {
     let before = of_replicas(&agent.ids[1..]);
     signal(victim, Signal::KILL);
     agent.wait("it is started again", |replicas| {
-        replicas.iter().any(|replica| replica["id"] == agent.ids[1].as_str() && replica["restarts"] == 1 && replica["ready"] == true).then_some(())
+        replicas
+            .iter()
+            .any(|replica| replica["id"] == agent.ids[1].as_str() && replica["restarts"] == 1 && replica["ready"] == true)
+            .then_some(())
     });
     assert!(home.log().contains("nobody could see how"), "{}", home.log());
     assert!(before.len() >= 6 && before.iter().all(|pid| !is_alive(*pid)), "its daemons of before are gone");
@@ -259,7 +265,9 @@ fn upgraded() {
     assert_continuous(&home, &ids[0]);
     // It is still their parent.
     signal(pids[0], Signal::KILL);
-    agent.wait("it is started again", |replicas| replicas.iter().any(|replica| replica["restarts"] == 1 && replica["ready"] == true).then_some(()));
+    agent.wait("it is started again", |replicas| {
+        replicas.iter().any(|replica| replica["restarts"] == 1 && replica["ready"] == true).then_some(())
+    });
     assert!(home.log().contains("(SIGKILL)"), "{}", home.log());
     stop(&agent);
     end(agent, &home);

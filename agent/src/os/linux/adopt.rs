@@ -59,9 +59,10 @@ pub fn adopt(runtime: &Path, agents: &[Cgroup]) -> io::Result<BTreeMap<ReplicaId
 
 fn replicas_in(replicas: &Path) -> io::Result<Vec<ReplicaId>> {
     match fs::read_dir(replicas) {
-        Ok(entries) => {
-            entries.map(|entry| Ok(entry?.file_name().to_str().and_then(|name| name.parse().ok()))).filter_map(io::Result::transpose).collect()
-        }
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name().to_str().and_then(|name| name.parse().ok())))
+            .filter_map(io::Result::transpose)
+            .collect(),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(vec![]),
         Err(e) => Err(e),
     }

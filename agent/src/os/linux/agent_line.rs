@@ -104,7 +104,9 @@ impl AgentLine {
         let Some((listener, _)) = &self.listener else { return Ok(false) };
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => return Ok(false),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {
+                return Ok(false);
+            }
             Err(_) => {
                 // No descriptor is left, say: whoever waits is still there at the next look.
                 std::thread::sleep(ACCEPT_PAUSE);
@@ -145,7 +147,11 @@ impl AgentLine {
             Err(_) => return Ok(Heard::Gone),
         }
         let Some(end) = self.from.iter().rposition(|byte| *byte == b'\n') else {
-            return if self.from.len() > LINE_BYTES_MAX { Err(io::Error::other("the agent's line is too long")) } else { Ok(Heard::Nothing) };
+            return if self.from.len() > LINE_BYTES_MAX {
+                Err(io::Error::other("the agent's line is too long"))
+            } else {
+                Ok(Heard::Nothing)
+            };
         };
         let rest = self.from.split_off(end + 1);
         let lines = std::mem::replace(&mut self.from, rest);

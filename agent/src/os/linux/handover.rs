@@ -121,7 +121,8 @@ impl Left {
     pub fn take() -> io::Result<Option<Self>> {
         let Some(number) = std::env::args().nth(2) else { return Ok(None) };
         let number: RawFd = number.parse().map_err(|_| io::Error::other("the second argument is no descriptor"))?;
-        if number < 3 || !std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|file| file.to_string_lossy().contains("memfd:")) {
+        if number < 3 || !std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|file| file.to_string_lossy().contains("memfd:"))
+        {
             return Err(io::Error::other("the second argument is no memory file"));
         }
         let left: Left = serde_json::from_reader(io::BufReader::new(File::from(owned(number))))?;

@@ -157,10 +157,7 @@ impl Log {
 
     /// The log that the program before this one wrote, with what it left.
     pub fn resume(directory: &Path, spec: LogSpec, halves: [Vec<u8>; 2], dropped_bytes: u64) -> Self {
-        let mut log = Log::new(directory, spec);
-        log.halves = halves;
-        log.news.dropped_bytes = dropped_bytes;
-        log
+        Log { halves, news: LogNews { dropped_bytes, ..LogNews::default() }, ..Log::new(directory, spec) }
     }
 
     /// What the next program is to go on with: lines that have not ended, and how many bytes were dropped and not told of.
