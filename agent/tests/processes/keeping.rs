@@ -23,6 +23,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keeping::upgraded", upgraded),
     ("keeping::forged_records", forged_records),
     ("keeping::health_goes_on", health_goes_on),
+    ("keeping::service_manager_is_told", service_manager_is_told),
     ("keeping::record_that_cannot_be_written", record_that_cannot_be_written),
 ];
 
@@ -355,6 +356,32 @@ fn health_goes_on() {
     agent.wait("it is heard again", |replicas| (replicas.first()?["ready"] == false).then_some(()));
     assert_eq!(agent.replica(&id).unwrap()["restarts"], 0);
     stop(&agent);
+    end(agent, &home);
+}
+
+fn service_manager_is_told() {
+    let home = Home::new();
+    let path = home.runtime().parent().unwrap().join("manager");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let heard = || {
+        let mut bytes = [0; 100];
+        let length = socket.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap().trim_end().to_owned()
+    };
+    let (agent, pids) = started(&home);
+    signal(agent.pid(), Signal::TERM);
+    let agent = agent.next(&home, |command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    assert_eq!(heard(), "READY=1");
+    assert_kept(&agent, &pids);
+    signal(agent.pid(), Signal::TERM);
+    assert_eq!(heard(), "STOPPING=1");
+    let agent = agent.next(&home, |_| {});
+    assert_kept(&agent, &pids);
+    let variable = format!("NOTIFY_SOCKET={}", path.display());
+    assert!(with_environment(&variable).is_empty(), "nobody else is told of it");
     end(agent, &home);
 }
 
