@@ -21,6 +21,7 @@ mod owner;
 mod port;
 mod probe;
 mod program;
+mod record;
 mod run;
 mod runtime_dir;
 mod slot;

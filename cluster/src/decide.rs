@@ -108,6 +108,7 @@ impl ClusterState {
         }
         for node in self.nodes.values_mut() {
             node.restarted = false;
+            node.vanished.clear();
         }
     }
 

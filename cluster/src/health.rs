@@ -163,6 +163,18 @@ impl Health {
         Health { started_ms: now.mono_ms, seed, tracks, is_ready: false, is_unhealthy: false, is_news: true }
     }
 
+    /// The checks of an attempt that was `is_ready` under the agent before this one: it counts as ready until they say otherwise, and what it
+    /// said of its readiness itself need not be said again.
+    #[must_use]
+    pub fn resume(checks: &[Check], seed: u64, is_ready: bool, now: Now) -> Self {
+        let mut health = Health::begin(checks, seed, now);
+        health.is_ready = is_ready;
+        for track in health.tracks.iter_mut().filter(|track| is_ready && track.purpose.is_readiness()) {
+            track.standing = Standing::Passing;
+        }
+        health
+    }
+
     /// When it must get an [`Event::Tick`] at the latest, in monotonic milliseconds.
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! A node, as the control loop knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::health::unready_sentence;
@@ -37,6 +37,10 @@ pub struct Node {
     pub refusal: Option<String>,
     /// Its former agent process ended and everything that it ran did too; cleared by the next decision.
     pub restarted: bool,
+    /// What its former agent process ran, which outlives that; until its agent has said what it runs.
+    pub unconfirmed: BTreeSet<ReplicaId>,
+    /// What its former agent process ran and this one does not have any more; cleared by the next decision.
+    pub vanished: BTreeSet<ReplicaId>,
     /// What it says that it runs.
     pub observed: BTreeMap<ReplicaId, Observed>,
     /// What it says of what is used there. For people only.
@@ -170,6 +174,8 @@ impl Node {
             duplicate: None,
             refusal: None,
             restarted: false,
+            unconfirmed: BTreeSet::new(),
+            vanished: BTreeSet::new(),
             observed: BTreeMap::new(),
             usage: NodeUsage::default(),
             applied: None,

@@ -97,9 +97,12 @@ impl ClusterState {
         {
             node.leaving = false;
             node.applied = None;
-            node.observed.clear();
             node.usage = NodeUsage::default();
-            if !keep_workers {
+            let before = std::mem::take(&mut node.observed);
+            if keep_workers {
+                // They outlive their agent: what it has is in its first snapshot.
+                node.unconfirmed.extend(before.into_iter().filter(|(_, seen)| !seen.is_over()).map(|(id, _)| id));
+            } else {
                 node.restarted = true;
             }
         }
@@ -147,6 +150,8 @@ impl ClusterState {
                 let before = std::mem::take(&mut node.observed);
                 let seen = |report| Observed { report, at_ms: now.mono_ms };
                 node.observed = reports.into_iter().map(|report| (report.id, seen(report))).collect();
+                let unconfirmed = std::mem::take(&mut node.unconfirmed);
+                node.vanished.extend(unconfirmed.into_iter().filter(|id| !node.observed.contains_key(id)));
                 let reports: Vec<ReplicaReport> = node.observed.values().map(|seen| seen.report.clone()).collect();
                 for report in reports {
                     self.tell_of_failure(before.get(&report.id), &report);

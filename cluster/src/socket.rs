@@ -33,8 +33,8 @@ impl Sockets {
     /// The socket for an attempt of this replica: the one that it has; else one of its app that was left; else a new one.
     pub fn of(&mut self, app: &AppName, id: ReplicaId, now_ms: u64) -> ReplicaId {
         self.all.retain(|_, socket| socket.free_since_ms.is_none_or(|since| now_ms.saturating_sub(since) < KEPT_MS));
-        if let Some((name, _)) = self.all.iter().find(|(_, socket)| socket.is_held_by(id)) {
-            return *name;
+        if let Some(name) = self.had_by(id) {
+            return name;
         }
         if let Some((name, socket)) = self.all.iter_mut().find(|(_, socket)| socket.app == *app && socket.kept_by.is_none()) {
             socket.kept_by = Some(id);
@@ -44,6 +44,23 @@ impl Sockets {
         let socket = Socket { app: app.clone(), kept_by: Some(id), left_by: BTreeSet::new(), free_since_ms: None };
         self.all.insert(id, socket);
         id
+    }
+
+    /// The socket that a replica has.
+    #[must_use]
+    pub fn had_by(&self, id: ReplicaId) -> Option<ReplicaId> {
+        self.all.iter().find(|(_, socket)| socket.is_held_by(id)).map(|(name, _)| *name)
+    }
+
+    /// A replica that was there before this agent has this socket; `goes`: it was told to drain or to stop.
+    pub fn has(&mut self, app: &AppName, id: ReplicaId, name: ReplicaId, goes: bool) {
+        let new = || Socket { app: app.clone(), kept_by: None, left_by: BTreeSet::new(), free_since_ms: None };
+        let socket = self.all.entry(name).or_insert_with(new);
+        if goes {
+            socket.left_by.insert(id);
+        } else {
+            socket.kept_by = Some(id);
+        }
     }
 
     /// A replica was told to drain or to stop: another may have its socket.
@@ -113,6 +130,22 @@ mod tests {
             sockets.gone(ReplicaId(1), 1_000);
             assert_eq!(sockets.of(&app("a"), ReplicaId(2), 1_000 + after_ms) == first, is_kept, "{after_ms}");
         }
+    }
+
+    #[test]
+    fn what_replicas_had_before_their_agent_is_theirs_again() {
+        let mut sockets = Sockets::default();
+        // The one before it drains and has it still.
+        sockets.has(&app("a"), ReplicaId(1), ReplicaId(7), true);
+        sockets.has(&app("a"), ReplicaId(2), ReplicaId(7), false);
+        for id in [1, 2] {
+            assert_eq!(sockets.of(&app("a"), ReplicaId(id), 0), ReplicaId(7));
+        }
+        assert_ne!(sockets.of(&app("a"), ReplicaId(3), 0), ReplicaId(7));
+        sockets.gone(ReplicaId(1), 5);
+        assert_ne!(sockets.of(&app("a"), ReplicaId(4), 6), ReplicaId(7));
+        sockets.gone(ReplicaId(2), 6);
+        assert_eq!(sockets.of(&app("a"), ReplicaId(5), 7), ReplicaId(7));
     }
 
     proptest! {

@@ -21,7 +21,10 @@ mod foreign;
 mod gateway;
 mod goodbye;
 mod handed_over;
+#[path = "../../benches/soak/driver.rs"]
+mod kill_driver;
 mod kills;
+mod kills_by_seed;
 mod limits;
 mod logs;
 mod lost_requests;

@@ -53,6 +53,15 @@ impl Voice {
         Ok(Some((Voice { token, socket: Some(socket) }, env)))
     }
 
+    /// The voice of an attempt that was started by the agent before this one. Its socket is made again where that one had it; a replica that
+    /// spoke meanwhile was not heard.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn resume(token: String, directory: &Path) -> io::Result<Self> {
+        Ok(Voice { token, socket: Some(NotifySocket::bind(&directory.join(NOTIFY_SOCKET))?) })
+    }
+
     /// Listens to the socket from now on, for what the tree below `root` says.
     pub fn listen(
         &mut self,

@@ -1,6 +1,7 @@
 //! What agent and guardian say to each other: a JSON object a line, both ways.
 //!
-//! Both ends are the same program file, so there is one version of this. The number of messages under way is bounded by itself: the
+//! Both ends are the same program file, so there is one version of this: a guardian that outlives its agent becomes the next one's program
+//! first (`hello`). The number of messages under way is bounded by itself: the
 //! guardian speaks only of attempts that the agent asked for, three times of each at most, once of each check, and of a log once a second, if
 //! the agent reads.
 
@@ -37,6 +38,8 @@ pub enum Command {
     Check(Box<Check>),
     /// Say [`Message::Pong`].
     Ping,
+    /// End every replica, and yourself: for a guardian that would outlive its agent.
+    End,
 }
 
 /// A check that is a command.
@@ -153,6 +156,8 @@ pub enum Message {
         /// The port of the socket that it was handed.
         #[serde(default)]
         port: Option<u16>,
+        /// Why it is not on record, where it should be: no other guardian could adopt it.
+        unrecorded: Option<String>,
     },
     /// The attempt's process could not be started.
     SpawnFailed {
@@ -197,6 +202,30 @@ pub enum Message {
     },
     /// The answer to a ping.
     Pong,
+    /// All that a guardian has that keeps replicas: the first that it says to an agent.
+    Inventory(Vec<Holding>),
+}
+
+/// What a guardian has of the present attempt of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Which.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// Its first process, which may have ended.
+    pub pid: u32,
+    /// What its processes are known by.
+    pub tree: Tree,
+    /// What came of its limits.
+    pub limits: Enforcement,
+    /// How long ago it was started, in milliseconds.
+    pub age_ms: u64,
+    /// How its first process ended, if it has.
+    pub exit: Option<Exit>,
+    /// The last lines that it wrote, if it has.
+    pub last_lines: Vec<String>,
+    /// No process of it is left.
+    pub is_gone: bool,
 }
 
 /// What is new about a log.
@@ -255,6 +284,7 @@ mod tests {
             Command::Forget { id: attempt.id },
             Command::Check(Box::new(Check { spawn: Spawn { program: "/bin/c".into(), ..spawn }, nth: 1, timeout_ms: 500 })),
             Command::Ping,
+            Command::End,
         ];
         for command in commands {
             let line = encode(&command).unwrap();
@@ -269,8 +299,27 @@ mod tests {
                 without: None,
                 limits: Enforcement::from([("nice".into(), "enforced".into())]),
                 port: Some(4),
+                unrecorded: None,
             },
-            Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()), limits: Enforcement::new(), port: None },
+            Message::Spawned {
+                attempt,
+                pid: 7,
+                tree: Tree::Session,
+                without: Some("no".into()),
+                limits: Enforcement::new(),
+                port: None,
+                unrecorded: None,
+            },
+            Message::Inventory(vec![Holding {
+                attempt,
+                pid: 7,
+                tree: Tree::Session,
+                limits: Enforcement::new(),
+                age_ms: 8,
+                exit: Some(Exit::Code(3)),
+                last_lines: vec![],
+                is_gone: true,
+            }]),
             Message::SpawnFailed { attempt, error: "no".into() },
             Message::Exited { attempt, exit: Exit::Signal(9), last_lines: vec!["bye".into()] },
             Message::Exited { attempt, exit: Exit::Code(-1), last_lines: vec![] },

@@ -36,6 +36,8 @@ impl Owner {
             }
             self.held = Held { cluster: Some(assignment.cluster), stamp: Some(stamp) };
             self.apply(assignment);
+            // After what it brought: an agent that is killed in between gets it again.
+            self.write_obeyed();
             // Watchers learn at once that it is obeyed.
             self.observers.heartbeat(None, self.standing());
         }
@@ -66,13 +68,18 @@ impl Owner {
         if assigned.phase != AssignedPhase::Run || self.goodbye.is_some() {
             return;
         }
-        let mut rules = Rules::from(&*spec);
+        let (replica, effects) = Replica::start(self.rules(&spec));
+        self.slots.insert(assigned.id, Slot::new(assigned, spec, replica));
+        self.carry_out(assigned.id, effects);
+    }
+
+    /// What of a spec the life of a replica depends on.
+    pub(super) fn rules(&self, spec: &cluster::AppSpec) -> Rules {
+        let mut rules = Rules::from(spec);
         // A program that cannot be started must not keep its host busy, whatever the app's author wrote.
         rules.restart.first_ms = rules.restart.first_ms.max(RESTART_MS_MIN);
         rules.restart.max_ms = rules.restart.max_ms.max(RESTART_MS_MIN);
-        let (replica, effects) = Replica::start(rules);
-        self.slots.insert(assigned.id, Slot::new(assigned, spec, replica));
-        self.carry_out(assigned.id, effects);
+        rules
     }
 
     /// Stops every replica, now.

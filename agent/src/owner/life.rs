@@ -37,6 +37,8 @@ impl Owner {
         self.stop_watching(id);
         if self.slots.get(&id).is_some_and(|slot| slot.replica.state == State::Stopped) {
             self.retire(id);
+        } else {
+            self.write_down(id);
         }
     }
 
@@ -112,6 +114,8 @@ impl Owner {
             spawn: has_commands.then(|| Box::new(spawn.clone())),
             ..slot::Attempt::default()
         };
+        // First: what is started must be known to the next agent.
+        self.record(id)?;
         self.keeper.send(&Command::Spawn(Box::new(spawn)));
         Ok(())
     }
@@ -133,26 +137,27 @@ impl Owner {
     }
 
     /// A replica is over.
-    fn retire(&mut self, id: ReplicaId) {
+    pub(super) fn retire(&mut self, id: ReplicaId) {
         let Some(slot) = self.slots.remove(&id) else { return };
         self.gone.push(slot.report(id, self.clock.now()));
         self.dirty.remove(&id);
         self.keeper.send(&Command::Forget { id });
         self.sockets.gone(id, self.clock.now().mono_ms);
-        self.remove_files(&slot, id);
+        let has_tmp = slot.spec.run_as.private_tmp || slot.spec.sandbox.is_some();
+        self.remove_files(id, has_tmp);
         self.log_ended(&slot, id);
     }
 }
 
 impl Owner {
     /// Removes what lies there of a replica that is gone: pipes at once, temporary files, of which there may be many, beside everything else.
-    fn remove_files(&mut self, slot: &Slot, id: ReplicaId) {
+    pub(super) fn remove_files(&mut self, id: ReplicaId, has_tmp: bool) {
         let directory = self.runtime.replica(id);
         let remove = move || match runtime_dir::remove_replica(&directory) {
             Err(e) if e.kind() != ErrorKind::NotFound => tracing::warn!(replica = %id, "cannot remove its files: {e}"),
             _ => {}
         };
-        if slot.spec.run_as.private_tmp || slot.spec.sandbox.is_some() {
+        if has_tmp {
             self.removals.spawn_blocking(remove);
         } else {
             remove();

@@ -3,6 +3,7 @@
 //! Everything comes to it as an event, one at a time, and nothing else changes any of it. Absent from here: HTTP, and processes; what
 //! one replica needs is decided by `cluster::supervise`, which assignment counts by `cluster::fence`.
 
+mod adopt;
 mod assign;
 mod commands;
 mod life;
@@ -19,7 +20,7 @@ use cluster::ReplicaId;
 use cluster::fence::Held;
 use cluster::limits::missing;
 use cluster::socket::Sockets;
-use cluster::supervise::Event;
+use cluster::supervise::{Event, Exit};
 use cluster::wire::{NodeFacts, ReplicaReport, Snapshot};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -33,7 +34,7 @@ use crate::guardian::protocol::Message;
 use crate::logs::LogDir;
 use crate::metrics::Figures;
 use crate::observe::{Observers, Standing};
-use crate::os::{self, Signal, Signals};
+use crate::os::{self, ManagerWord, Signal, Signals};
 use crate::program::SearchPath;
 use crate::runtime_dir::RuntimeDir;
 use crate::slot::Slot;
@@ -69,6 +70,8 @@ pub struct Ended {
     pub runtime: RuntimeDir,
     /// The directory of output.
     pub logs: LogDir,
+    /// Guardian and replicas are to outlive this agent.
+    pub is_kept: bool,
 }
 
 /// The agent's state.
@@ -111,6 +114,8 @@ pub struct Owner {
     gone: Vec<ReplicaReport>,
     flushed_at_ms: u64,
     goodbye: Option<Goodbye>,
+    /// How children ended that are not the guardian's any more, by pid.
+    reaped: BTreeMap<u32, Exit>,
     figures: Figures,
     usage: UsageRound,
 }
@@ -145,6 +150,7 @@ impl Owner {
             gone: Vec::new(),
             flushed_at_ms: 0,
             goodbye: None,
+            reaped: BTreeMap::new(),
             figures: Figures::default(),
             usage: UsageRound::new(),
         }
@@ -159,12 +165,17 @@ impl Owner {
             // In no fixed order: whatever is always ready must not keep the others waiting.
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Signal::Goodbye if self.goodbye.is_some() => {
+                    Signal::Terminate if self.keeper.keeps() && self.goodbye.is_none() => {
+                        os::tell_manager(ManagerWord::Stopping);
+                        tracing::info!(replicas = self.slots.len(), "letting go: guardian and replicas run on for the next agent");
+                        return Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, is_kept: true };
+                    }
+                    Signal::Goodbye | Signal::Terminate if self.goodbye.is_some() => {
                         tracing::warn!("asked to end a second time: ending at once");
                         break;
                     }
-                    Signal::Goodbye => self.say_goodbye(),
-                    Signal::Child => os::reap(),
+                    Signal::Goodbye | Signal::Terminate => self.say_goodbye(),
+                    Signal::Child => self.reap(),
                 },
                 () = sleep_until(wake) => self.tick(),
                 _ = heartbeat.tick() => {
@@ -197,12 +208,12 @@ impl Owner {
         self.flush();
         // What is not done by then is done with the whole runtime directory.
         let _ = timeout(REMOVAL_DEADLINE, async { while self.removals.join_next().await.is_some() {} }).await;
-        Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs }
+        Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, is_kept: false }
     }
 
     fn happened(&mut self, happening: Happening) {
         match happening {
-            Happening::Said(Message::Spawned { attempt, pid, tree, without, limits, port }) => {
+            Happening::Said(Message::Spawned { attempt, pid, tree, without, limits, port, unrecorded }) => {
                 if let Some(slot) = self.slots.get_mut(&attempt.id).filter(|slot| slot.replica.attempt == attempt.attempt) {
                     slot.attempt.tree = Some(tree);
                     if let Some(port) = port {
@@ -216,18 +227,26 @@ impl Owner {
                 if let Some(why) = without {
                     tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "it has no cgroup of its own: {why}");
                 }
+                if let Some(why) = unrecorded {
+                    tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "it ends with its guardian: {why}");
+                }
                 self.feed(attempt.id, Event::Spawned { attempt: attempt.attempt, pid });
             }
             Happening::Said(Message::SpawnFailed { attempt, error }) => {
                 self.feed(attempt.id, Event::SpawnFailed { attempt: attempt.attempt, error });
             }
             Happening::Said(Message::Exited { attempt, exit, last_lines }) => {
+                let exit = self.exit_of(attempt, exit);
                 self.feed(attempt.id, Event::Exited { attempt: attempt.attempt, exit, last_lines });
+            }
+            Happening::Said(Message::TreeGone { attempt }) if self.keeper.keeps() && !self.slots.contains_key(&attempt.id) => {
+                self.forget_stranger(attempt.id);
             }
             Happening::Said(Message::TreeGone { attempt }) => self.feed(attempt.id, Event::TreeGone { attempt: attempt.attempt }),
             Happening::Said(Message::Log { id, news }) => self.log_news(id, news),
             Happening::Said(Message::Checked { attempt, nth, end }) => self.command_ended(attempt, nth, end),
-            Happening::Said(Message::Pong) => {}
+            Happening::Said(Message::Pong | Message::Inventory(_)) => {}
+            Happening::Inventory(inventory) => self.compare(inventory),
             Happening::TreesGone => {
                 self.commands = Commands::default();
                 let attempts: Vec<(ReplicaId, u32)> = self.slots.iter().map(|(id, slot)| (*id, slot.replica.attempt)).collect();
@@ -320,6 +339,7 @@ impl Owner {
     }
 
     fn say_goodbye(&mut self) {
+        os::tell_manager(ManagerWord::Stopping);
         let now = self.clock.now();
         let longest_ms = self.slots.values().map(|slot| slot.spec.drain_ms.saturating_add(slot.spec.grace_ms)).max().unwrap_or(0);
         let goodbye = Goodbye::begin(longest_ms, now);

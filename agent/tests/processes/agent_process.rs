@@ -12,7 +12,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::http::{self, Answer};
-use crate::proc::{of_replicas, signal, wait_for, with_environment};
+use crate::proc::{of_replicas, signal, signal_if_there, wait_for, with_environment};
+
+/// With this in its environment an agent keeps its replicas.
+pub const KEEP: &str = "OSTLER_TEST_KEEP";
 
 /// `processes agent RUNTIME_DIR [PORT]`
 pub fn main() -> ExitCode {
@@ -23,6 +26,7 @@ pub fn main() -> ExitCode {
         name: Some("test-node".to_owned()),
         runtime_dir: Some(PathBuf::from(&args[0])),
         log_dir: None,
+        keep_workers: std::env::var_os(KEEP).is_some(),
         insecure: false,
         allow_host: vec![],
     };
@@ -75,6 +79,10 @@ impl Home {
         self.dir.path()
     }
 
+    pub fn log_file(&self) -> File {
+        File::create(self.dir.path().join("log")).unwrap()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
@@ -87,6 +95,8 @@ pub struct Agent {
     runtime: PathBuf,
     generation: AtomicU64,
     pub ids: Vec<String>,
+    /// Its guardian and its replicas outlive it; the test ends them.
+    pub is_kept: bool,
 }
 
 impl Agent {
@@ -115,10 +125,34 @@ impl Agent {
         Self::adopt(child, port, home)
     }
 
+    /// One that keeps its replicas.
+    pub fn keep(home: &Home) -> Self {
+        let mut agent = Self::start_with(home, |command| {
+            command.env(KEEP, "1");
+        });
+        agent.is_kept = true;
+        agent
+    }
+
+    /// The next one, by this program, after this one has ended.
+    pub fn next(mut self, home: &Home, change: impl FnOnce(&mut Command)) -> Self {
+        let _ = self.child.wait();
+        self.is_kept = true;
+        let mut next = Self::start_with(home, |command| {
+            command.env(KEEP, "1");
+            change(command);
+        });
+        next.is_kept = true;
+        next.ids = std::mem::take(&mut self.ids);
+        next.generation = AtomicU64::new(self.generation.load(Ordering::Relaxed));
+        self.is_kept = false;
+        next
+    }
+
     /// An agent that was started another way.
     pub fn adopt(child: Child, port: u16, home: &Home) -> Self {
         let home_log = home.dir.path().join("log");
-        Agent { child, port, home_log, runtime: home.runtime(), generation: AtomicU64::new(0), ids: Vec::new() }
+        Agent { child, port, home_log, runtime: home.runtime(), generation: AtomicU64::new(0), ids: Vec::new(), is_kept: false }
     }
 
     pub fn pid(&self) -> u32 {
@@ -144,6 +178,12 @@ impl Agent {
         let answer = self.put(json!({ "specs": specs, "replicas": replicas }));
         assert_eq!(answer.status, 202, "{}", answer.body);
         ids
+    }
+
+    /// Runs these replicas, of the app `app0` or `app1` and so on, and nothing else.
+    pub fn assign_again(&self, ids: &[&str], specs: Value) -> Answer {
+        let of = |(at, id): (usize, &&str)| json!({ "id": id, "app": format!("app{at}"), "revision": 1, "phase": "run" });
+        self.put(json!({ "specs": specs, "replicas": ids.iter().enumerate().map(of).collect::<Vec<_>>() }))
     }
 
     /// Runs one replica of this spec, beside nothing else.
@@ -221,6 +261,10 @@ impl Drop for Agent {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if self.is_kept {
+            let mark = format!("OSTLER_GUARDIAN={}", self.runtime.canonicalize().unwrap_or_default().display());
+            with_environment(&mark).iter().chain(&of_replicas(&self.ids)).for_each(|pid| signal_if_there(*pid));
+        }
         // No process of a replica outlives its agent.
         let began = std::time::Instant::now();
         while !of_replicas(&self.ids).is_empty() {

@@ -54,6 +54,16 @@ pub fn main() -> ExitCode {
             println!("a line of one hundred bytes or so, which says little: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
             std::thread::sleep(std::time::Duration::from_millis(10));
         },
+        // Listens, and counts: a line every 2 ms.
+        "count" => {
+            std::thread::spawn(|| {
+                for number in 0_u64.. {
+                    println!("{number}");
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+            });
+            echo(TcpListener::bind(("127.0.0.1", port)).unwrap())
+        }
         // Says what the lines of FILE tell it to, by sd_notify, over and over.
         "notify" => {
             std::thread::spawn(notify);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod finished;
+mod keeping;
 mod properties;
 mod scenarios;
 mod world;

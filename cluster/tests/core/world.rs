@@ -43,6 +43,8 @@ pub struct Agent {
     pub alive: bool,
     pub reachable: bool,
     pub leaving: bool,
+    /// Its workers outlive it.
+    pub keeps: bool,
     /// Its workers never accept a connection.
     pub deaf: bool,
     /// Its workers fail at once.
@@ -350,6 +352,7 @@ impl Agent {
             alive: true,
             reachable: true,
             leaving: false,
+            keeps: false,
             broken: false,
             deaf: false,
             held: Held::default(),
@@ -362,10 +365,12 @@ impl Agent {
     fn die(&mut self) {
         self.alive = false;
         self.leaving = false;
-        self.replicas.clear();
         self.outbox.clear();
-        self.held = Held::default();
         self.history.clear();
+        if !self.keeps {
+            self.replicas.clear();
+            self.held = Held::default();
+        }
     }
 
     /// Drains one of its replicas, as a delayed assignment may have told it to.
@@ -381,7 +386,7 @@ impl Agent {
             name: format!("node-{nth}"),
             instance: self.instance,
             cluster: self.named_cluster(),
-            keep_workers: false,
+            keep_workers: self.keeps,
             os: "linux".to_owned(),
             cores: 2,
             memory_bytes: 0,

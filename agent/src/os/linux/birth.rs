@@ -16,6 +16,7 @@ use super::image::Image;
 use super::own_limits::OwnLimits;
 use super::spawn::{detach, to_pid};
 use super::surroundings::{Step, Surroundings};
+use crate::guardian::KEEP_VARIABLE;
 use crate::guardian::protocol::Spawn;
 
 /// How a process gets into its cgroups.
@@ -88,6 +89,8 @@ fn start(
     say_step: OwnedFd,
 ) -> io::Result<Pid> {
     let guardian = getpid();
+    // One that outlives its agent is itself outlived by its replicas.
+    let is_kept = std::env::var_os(KEEP_VARIABLE).is_some();
     let Entrance { into, doors } = entrance;
     let is_born_inside = Arc::new(AtomicBool::new(into.is_some()));
     let through = Arc::clone(&is_born_inside);
@@ -109,8 +112,10 @@ fn start(
         // A higher limit or priority may need a right that its user does not have.
         own.set()?;
         surroundings.put_on().map_err(|(step, e)| failed(step, e))?;
-        // A change of user would clear it.
-        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if !is_kept {
+            // A change of user would clear it.
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+        }
         if getppid() != Some(guardian) {
             // The guardian died before the signal was set, so that it would never come.
             return Err(io::Error::from_raw_os_error(libc::ESRCH));

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,8 +30,9 @@ pub(crate) struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// Makes it at `path`, in place of what lies there of an attempt that is over.
+    /// Makes it at `path`, in place of what lies there: that of an attempt that is over, or of the agent before this one.
     pub fn bind(path: &Path) -> io::Result<Self> {
+        let before = std::fs::symlink_metadata(path);
         match std::fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
@@ -39,6 +40,10 @@ impl NotifySocket {
         let socket = UnixDatagram::bind(path)?;
         // Its replica's user may get it; nobody else is to speak here.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        if let Ok(before) = before {
+            // One that has run on speaks up as the user that it is.
+            std::os::unix::fs::lchown(path, Some(before.uid()), Some(before.gid()))?;
+        }
         set_socket_passcred(&socket, true)?;
         Ok(NotifySocket { socket, path: path.to_owned() })
     }

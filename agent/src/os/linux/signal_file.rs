@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// A file that becomes readable when a child ended. The signals that ask a program to end are taken as well, and mean nothing here:
-/// the guardian ends with its agent, and the agent sees to it that replicas end in order.
+/// The signals of a guardian. Those that ask a program to end are taken as well, and mean nothing: the guardian ends with its agent, or
+/// when that says so, and the agent sees to it that replicas end in order.
 #[derive(Debug)]
 pub struct SignalFile(OwnedFd);
 

@@ -6,10 +6,11 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use cluster::ReplicaId;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::guardian::protocol::HandedOver;
@@ -18,6 +19,15 @@ use crate::guardian::protocol::HandedOver;
 const KEPT: Duration = Duration::from_millis(cluster::socket::KEPT_MS + 2_000);
 /// As long a queue as the system allows (`net.core.somaxconn`, 4,096 unless changed).
 const BACKLOG: i32 = 4_096;
+
+/// One of them, as it is written down for the next program of this process.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SocketLeft {
+    name: ReplicaId,
+    /// Its descriptor.
+    pub socket: RawFd,
+    had_by: BTreeSet<ReplicaId>,
+}
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -52,6 +62,23 @@ impl Sockets {
         Ok((open.socket.as_fd(), open.port))
     }
 
+    /// What the next program of this process needs to know.
+    pub fn leave(&self) -> Vec<SocketLeft> {
+        let left =
+            |(name, open): (&ReplicaId, &Open)| SocketLeft { name: *name, socket: open.socket.as_raw_fd(), had_by: open.had_by.clone() };
+        self.open.iter().map(left).collect()
+    }
+
+    /// As they were for the program before this one, with their descriptors.
+    pub fn resume(left: impl Iterator<Item = (SocketLeft, OwnedFd)>) -> io::Result<Self> {
+        let mut open = BTreeMap::new();
+        for (SocketLeft { name, had_by, .. }, socket) in left {
+            let free_since = had_by.is_empty().then(Instant::now);
+            open.insert(name, Open { had_by, free_since, ..Open::of(Socket::from(socket))? });
+        }
+        Ok(Sockets { open })
+    }
+
     /// No other attempt of this replica follows.
     pub fn release(&mut self, id: ReplicaId) {
         for open in self.open.values_mut() {
@@ -80,6 +107,10 @@ impl Open {
         socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         socket.listen(BACKLOG)?;
+        Open::of(socket)
+    }
+
+    fn of(socket: Socket) -> io::Result<Self> {
         let port = socket.local_addr()?.as_socket_ipv4().map_or(0, |addr| addr.port());
         Ok(Open { socket, port, had_by: BTreeSet::new(), free_since: None })
     }

@@ -12,7 +12,8 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, setsid};
 
-use crate::guardian::{CGROUPS_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
+use super::rendezvous;
+use crate::guardian::{CGROUPS_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, KEEP_VARIABLE, protocol};
 
 /// The kernel's signals are 1 to 64, a set of them 8 bytes (signal(7); not so on MIPS, where this does nothing).
 const LAST_SIGNAL: libc::c_int = 64;
@@ -29,6 +30,11 @@ pub(crate) struct GuardianProcess {
 }
 
 impl GuardianProcess {
+    /// One that somebody else started.
+    pub fn new(pid: u32, pidfd: OwnedFd) -> Self {
+        GuardianProcess { pid, pidfd }
+    }
+
     /// Its pid, for people.
     pub fn pid(&self) -> u32 {
         self.pid
@@ -44,22 +50,43 @@ impl GuardianProcess {
 /// Starts this very program as a guardian, which removes the agent's cgroups if the agent does not live to do it.
 pub(crate) fn start_guardian(mark: &str, cgroups: &[protocol::Cgroup]) -> io::Result<(GuardianProcess, GuardianSocket)> {
     let (ours, theirs) = UnixStream::pair()?;
+    let process = start_program(mark, cgroups, OwnedFd::from(theirs), None)?;
+    ours.set_nonblocking(true)?;
+    Ok((process, GuardianSocket::from_std(ours)?))
+}
+
+/// The same for one that outlives this agent: it waits for the next one in the runtime directory.
+pub(crate) fn start_keeping_guardian(
+    runtime: &Path,
+    mark: &str,
+    cgroups: &[protocol::Cgroup],
+) -> io::Result<(GuardianProcess, GuardianSocket)> {
+    let listener = rendezvous::bind(runtime)?;
+    let process = start_program(mark, cgroups, OwnedFd::from(listener), Some(&rendezvous::path(runtime)))?;
+    let Some(ours) = rendezvous::connect(runtime)? else { return Err(io::Error::other("its socket is gone already")) };
+    ours.set_nonblocking(true)?;
+    Ok((process, GuardianSocket::from_std(ours)?))
+}
+
+fn start_program(mark: &str, cgroups: &[protocol::Cgroup], stdin: OwnedFd, keep: Option<&Path>) -> io::Result<GuardianProcess> {
     let (program, name) = own_program();
     let mut command = Command::new(program);
-    command.arg0(name).arg(GUARDIAN_ARG).env(GUARDIAN_VARIABLE, mark).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
-    command.env(CGROUPS_VARIABLE, serde_json::to_string(cgroups)?);
+    command.arg0(name).arg(GUARDIAN_ARG).env(GUARDIAN_VARIABLE, mark).stdin(Stdio::from(stdin)).stdout(Stdio::null());
+    command.env(CGROUPS_VARIABLE, serde_json::to_string(cgroups)?).env_remove("NOTIFY_SOCKET");
+    match keep {
+        Some(socket) => command.env(KEEP_VARIABLE, socket),
+        None => command.env_remove(KEEP_VARIABLE),
+    };
     // SAFETY: `detach` makes system calls only, each of them async-signal-safe.
     unsafe { command.pre_exec(detach) };
-    let child = command.spawn()?;
-    let pid = child.id();
+    let pid = command.spawn()?.id();
     // Nothing reaps between the two lines: this process has one thread that does, and it is here.
     let pidfd = pidfd_open(to_pid(pid)?, PidfdFlags::empty())?;
-    ours.set_nonblocking(true)?;
-    Ok((GuardianProcess { pid, pidfd }, GuardianSocket::from_std(ours)?))
+    Ok(GuardianProcess { pid, pidfd })
 }
 
 /// The file that this process runs. Its path, unless an upgrade has put another file there: agent and guardian must be one version.
-fn own_program() -> (PathBuf, OsString) {
+pub(crate) fn own_program() -> (PathBuf, OsString) {
     let proc = Path::new("/proc/self/exe");
     let same_file = |path: &PathBuf| match (fs::metadata(path), fs::metadata(proc)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),

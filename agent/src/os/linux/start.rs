@@ -12,7 +12,7 @@ use super::cgroup::{Tree, limit};
 use super::output::Output;
 use super::own_limits::OwnLimits;
 use super::surroundings::{Listening, Surroundings};
-use crate::guardian::protocol::Spawn;
+use crate::guardian::protocol::{Cgroup, Spawn};
 
 /// A process that was started.
 #[derive(Debug)]
@@ -47,7 +47,18 @@ impl Cgroups {
         Ok(made)
     }
 
-    fn all(&self) -> Vec<&Tree> {
+    /// Those that were made before.
+    pub fn there(tree: Option<Cgroup>, limiters: Vec<Cgroup>) -> Self {
+        Cgroups { tree: tree.map(Tree::there), limiters: limiters.into_iter().map(Tree::there).collect() }
+    }
+
+    /// Those that limit.
+    pub fn limiters(&self) -> Vec<Cgroup> {
+        self.limiters.iter().map(|tree| tree.cgroup().clone()).collect()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<&Tree> {
         self.tree.iter().chain(&self.limiters).collect()
     }
 
