@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::{ABILITY_ARTIFACT, Artifact};
 use crate::health::Check;
 use crate::limits::Limits;
 use crate::logs::LogSpec;
@@ -118,6 +119,9 @@ pub struct AppSpec {
     /// Who opens its socket.
     #[serde(default, skip_serializing_if = "is_default")]
     pub socket: SocketMode,
+    /// The files that it is run from; what is on the host anyway, unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -152,6 +156,7 @@ impl AppSpec {
             run_as: RunAs::default(),
             sandbox: None,
             socket: SocketMode::default(),
+            artifact: None,
         }
     }
 
@@ -164,6 +169,7 @@ impl AppSpec {
             (self.run_as != RunAs::default(), ABILITY_RUN_AS),
             (self.sandbox.is_some(), ABILITY_SANDBOX),
             (self.socket == SocketMode::Pass, ABILITY_SOCKET),
+            (self.artifact.is_some(), ABILITY_ARTIFACT),
         ];
         wishes.into_iter().filter(|(wished, _)| *wished).map(|(_, ability)| ability).collect()
     }

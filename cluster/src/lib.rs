@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod app;
+pub mod artifact;
 pub mod balance;
 mod decide;
 pub mod effects;
