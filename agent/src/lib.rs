@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod api;
+mod artifact;
 mod check;
 mod clock;
 mod config;
@@ -25,7 +26,7 @@ mod run;
 mod runtime_dir;
 mod slot;
 
-pub use config::Config;
+pub use config::{CACHE_BYTES_MAX, Config};
 pub use guardian::GUARDIAN_ARG;
 pub use os::guardian_main;
 pub use run::{Error, run};

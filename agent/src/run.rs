@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::api::{Server, serve};
+use crate::artifact;
 use crate::config::Config;
 use crate::guardian::keeper::Keeper;
 use crate::logs::{self, LogDir};
@@ -53,6 +54,8 @@ pub enum Error {
 /// An [`Error`] of one line: it could not start, and nothing was started.
 pub async fn run(config: Config) -> Result<(), Error> {
     os::prepare()?;
+    // What speaks TLS here takes the process's own; another one that was chosen before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     config.listen.check(config.insecure)?;
     // Before anything that a signal could leave half done.
     let signals = Signals::listen().map_err(|source| Error::Io { what: "listen to signals", source })?;
@@ -84,8 +87,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (door, requests) = Door::new();
     let server = Arc::new(Server::new(door, config.allow_host, config.insecure));
     serve(&server, listeners).map_err(|source| Error::Io { what: "accept connections", source })?;
+    let artifacts = artifact::Settings { directory: config.cache_dir, bytes_max: config.cache_bytes_max };
     // A task of its own: what the others do for it then wakes it without a call to the system.
-    let owner = tokio::spawn(Owner::new(facts, address, runtime, logs, keeper).run(signals, requests));
+    let owner = tokio::spawn(Owner::new(facts, address, runtime, logs, keeper, artifacts).run(signals, requests));
     let Ended { keeper, runtime, logs } = owner.await.map_err(|e| Error::Io { what: "go on", source: io::Error::other(e) })?;
 
     // The guardian first: after a second signal whatever still runs is to end at once.

@@ -75,6 +75,10 @@ pub struct Spawn {
     pub args: Vec<String>,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
+    /// The directory that it starts in; that of the guardian unless said.
+    pub working_dir: Option<PathBuf>,
+    /// A file to hold locked, with others, while any of its processes is there: they use what it stands for.
+    pub lease: Option<PathBuf>,
     /// Where its pipes lie.
     pub directory: PathBuf,
     /// The cgroup to make for it, where the agent has one.
@@ -211,6 +215,8 @@ mod tests {
             program: "/bin/x".into(),
             args: vec!["é".into()],
             env,
+            working_dir: Some("/srv/x".into()),
+            lease: Some("/var/cache/x".into()),
             directory: "/run/x".into(),
             cgroup: Some(cgroup.clone()),
             limiters: vec![cgroup],

@@ -20,12 +20,16 @@ pub use imp::guardian_main;
 pub(crate) use imp::GuardianProcess;
 /// The agent's end of the line to its guardian: a tokio stream.
 pub(crate) use imp::GuardianSocket;
+/// A new directory that is filled from outside, and nothing is made beside it.
+pub(crate) use imp::Jail;
 /// The socket that a replica speaks up at.
 pub(crate) use imp::NotifySocket;
 /// What the agent is told from outside: goodbye, and that a child of it ended.
 pub(crate) use imp::Signals;
 /// An agent's cgroup, in which each attempt gets one.
 pub(crate) use imp::Trees;
+/// Where this user's agents keep artifacts.
+pub(crate) use imp::cache_base;
 /// Ends what children of this process are left: true when there are none. Call again until it is.
 pub(crate) use imp::end_children;
 /// Ends what an agent that is gone left behind.
@@ -34,6 +38,8 @@ pub(crate) use imp::end_leftovers;
 pub(crate) use imp::hostname;
 /// Whether a path is a regular file that can be executed.
 pub(crate) use imp::is_executable;
+/// Whether a path still leads to an open file.
+pub(crate) use imp::is_same_file;
 /// Locks a directory for as long as the file lives; `None` when somebody else holds it.
 pub(crate) use imp::lock_directory;
 /// Where this user's agents keep the output of their replicas.
@@ -42,6 +48,8 @@ pub(crate) use imp::log_base;
 pub(crate) use imp::make_trees;
 /// Memory of this host in bytes; 0 where it is not known.
 pub(crate) use imp::memory_bytes;
+/// Lets every user look into a directory that only this one can change.
+pub(crate) use imp::open_to_readers;
 /// Whether the process at the other end of a loopback connection belongs to root or to this user.
 pub(crate) use imp::peer_may_command;
 /// Makes this process fit to be an agent.
@@ -50,6 +58,8 @@ pub(crate) use imp::prepare;
 pub(crate) use imp::private_directory;
 /// Collects what children of this process ended.
 pub(crate) use imp::reap;
+/// Removes a directory that nobody could change.
+pub(crate) use imp::remove_sealed;
 /// Where this user's agents keep their runtime directories, and whether others can write beside it.
 pub(crate) use imp::runtime_base;
 /// Starts a guardian that knows itself by this mark, and the agent's cgroups.

@@ -1,11 +1,15 @@
 //! One replica's events and what follows from them.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use cluster::ReplicaId;
 use cluster::health;
 use cluster::supervise::{Effect, Event, State, step};
 use cluster::wire::ObservedPhase;
 
 use super::Owner;
+use crate::artifact::{Lease, Wish};
 use crate::check::Voice;
 use crate::guardian::protocol::{Attempt, Command, Spawn};
 use crate::port::Reservation;
@@ -28,6 +32,7 @@ impl Owner {
         tell(id, slot, before.0, before.1, now.since_ms(slot.attempt.started_at_ms));
         self.carry_out(id, effects);
         self.stop_watching(id);
+        self.give_up_fetch(id);
         if self.slots.get(&id).is_some_and(|slot| slot.replica.state == State::Stopped) {
             self.retire(id);
         }
@@ -40,7 +45,10 @@ impl Owner {
             match effect {
                 Effect::Spawn { attempt, reserve_port } => {
                     self.figures.starts_total += 1;
-                    if let Err(error) = self.spawn(id, attempt, reserve_port) {
+                    let artifact = self.slots.get(&id).and_then(|slot| slot.spec.artifact.clone());
+                    if let Some(artifact) = artifact {
+                        self.fetch(&artifact, Wish { id, attempt, reserve_port });
+                    } else if let Err(error) = self.spawn(id, attempt, reserve_port, None) {
                         self.failed.push_back((id, Event::SpawnFailed { attempt, error }));
                     }
                 }
@@ -51,15 +59,18 @@ impl Owner {
         }
     }
 
-    fn spawn(&mut self, id: ReplicaId, attempt: u32, reserve_port: bool) -> Result<(), String> {
+    /// Starts an attempt, in its artifact if it has one.
+    pub(super) fn spawn(&mut self, id: ReplicaId, attempt: u32, reserve_port: bool, lease: Option<Arc<Lease>>) -> Result<(), String> {
         let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
         slot.spec.limits.check().map_err(|e| e.to_string())?;
         health::validate(&slot.spec.health).map_err(|e| e.to_string())?;
         let limits = slot.spec.limits.clone();
+        let tree = lease.as_ref().map(|lease| lease.tree().to_owned());
+        let search = tree.as_ref().map_or_else(|| self.search.clone(), |tree| self.search.within(tree));
         let reservation = Reservation::new().map_err(|e| format!("there is no free port: {e}"))?;
         let port = reservation.port();
         let identity = Identity { id, app: &slot.app, node: &self.facts.name, port };
-        let mut invocation = program::invocation(&self.search, &slot.spec, identity).map_err(|e| e.to_string())?;
+        let mut invocation = program::invocation(&search, &slot.spec, identity).map_err(|e| e.to_string())?;
         let directory = self.runtime.replica(id);
         let voice = Voice::new(&slot.spec.health, &directory, id, self.api)
             .map_err(|e| format!("it cannot be listened to in {}: {e}", directory.display()))?;
@@ -72,6 +83,8 @@ impl Owner {
             program: invocation.program,
             args: invocation.args,
             env: invocation.env,
+            working_dir: slot.spec.run_as.working_dir.as_ref().map(PathBuf::from).or(tree),
+            lease: lease.as_ref().map(|lease| lease.lock_path().to_owned()),
             directory,
             cgroup: self.keeper.cgroup(Attempt { id, attempt }),
             limiters: if limits.need_cgroup() { self.keeper.limiters(Attempt { id, attempt }) } else { vec![] },
@@ -85,6 +98,7 @@ impl Owner {
             port: Some(port),
             _reservation: reserve_port.then_some(reservation),
             voice,
+            lease,
             spawn: has_commands.then(|| Box::new(spawn.clone())),
             ..slot::Attempt::default()
         };

@@ -3,6 +3,7 @@
 //! Everything comes to it as an event, one at a time, and nothing else changes any of it. Absent from here: HTTP, and processes; what
 //! one replica needs is decided by `cluster::supervise`, which assignment counts by `cluster::fence`.
 
+mod artifacts;
 mod assign;
 mod commands;
 mod life;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use crate::artifact::{Fetches, Settings};
 use crate::check::{Checks, Word};
 use crate::clock::Clock;
 use crate::goodbye::Goodbye;
@@ -87,6 +89,7 @@ pub struct Owner {
     /// When the next check of each replica is due, in monotonic milliseconds.
     agenda: BTreeSet<(u64, ReplicaId)>,
     commands: Commands,
+    fetches: Fetches,
     /// What replicas say of themselves: where it goes in, and comes out. Those who listen to them end with this.
     words: (mpsc::Sender<Word>, mpsc::Receiver<Word>),
     listeners: JoinSet<()>,
@@ -106,7 +109,7 @@ pub struct Owner {
 
 impl Owner {
     /// An agent that runs nothing, and listens at `api`.
-    pub fn new(facts: NodeFacts, api: SocketAddr, runtime: RuntimeDir, logs: LogDir, keeper: Keeper) -> Self {
+    pub fn new(facts: NodeFacts, api: SocketAddr, runtime: RuntimeDir, logs: LogDir, keeper: Keeper, artifacts: Settings) -> Self {
         Owner {
             clock: Clock::start(),
             observers: Observers::new(facts.instance),
@@ -124,6 +127,7 @@ impl Owner {
             checks: Checks::new(),
             agenda: BTreeSet::new(),
             commands: Commands::default(),
+            fetches: Fetches::new(artifacts),
             words: mpsc::channel(WORDS_MAX),
             listeners: JoinSet::new(),
             api,
@@ -155,6 +159,7 @@ impl Owner {
                 () = sleep_until(wake) => self.tick(),
                 _ = heartbeat.tick() => {
                     self.observers.heartbeat(self.standing());
+                    self.tell_fetches();
                     self.clean_logs();
                 }
                 happening = self.keeper.next() => self.happened(happening),
@@ -164,6 +169,7 @@ impl Owner {
                         self.feed(id, Event::Ready { attempt });
                     }
                 }
+                Some(finished) = self.fetches.next() => self.fetched(finished),
                 Some(done) = self.checks.next() => self.checked(done),
                 Some((id, attempt, push)) = self.words.1.recv() => self.heard(id, attempt, push),
                 Some(_) = self.listeners.join_next() => {}
@@ -209,7 +215,9 @@ impl Owner {
             Happening::Said(Message::Pong) => {}
             Happening::TreesGone => {
                 self.commands = Commands::default();
-                let attempts: Vec<(ReplicaId, u32)> = self.slots.iter().map(|(id, slot)| (*id, slot.replica.attempt)).collect();
+                // One that waits for its artifact has no tree.
+                let started = self.slots.iter().filter(|(_, slot)| slot.attempt.preparing.is_none());
+                let attempts: Vec<(ReplicaId, u32)> = started.map(|(id, slot)| (*id, slot.replica.attempt)).collect();
                 for (id, attempt) in attempts {
                     self.feed(id, Event::TreeGone { attempt });
                 }

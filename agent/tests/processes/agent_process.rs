@@ -22,6 +22,8 @@ pub fn main() -> ExitCode {
         name: Some("test-node".to_owned()),
         runtime_dir: Some(PathBuf::from(&args[0])),
         log_dir: None,
+        cache_dir: args.get(2).map(PathBuf::from),
+        cache_bytes_max: agent::CACHE_BYTES_MAX,
         insecure: false,
         allow_host: vec![],
     };

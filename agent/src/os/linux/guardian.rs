@@ -3,6 +3,7 @@
 //! One thread, one loop over epoll. Absent from here: any decision. It does what the agent says and tells what happened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -93,6 +94,7 @@ struct Live {
     killing: bool,
     /// Its cgroups, if it has any.
     cgroups: Cgroups,
+    _lease: Option<File>,
 }
 
 /// The first process of an attempt.
@@ -305,12 +307,13 @@ impl Guardian {
             return Err(io::Error::other("the attempt before it has processes left"));
         }
         entry.output.begin();
-        let Started { pid, cgroups, without, limits } = start(spawn, &entry.output)?;
+        let Started { pid, cgroups, without, limits, lease: _lease } = start(spawn, &entry.output)?;
         let tree = if cgroups.tree.is_some() { cluster::tree::Tree::Cgroup } else { cluster::tree::Tree::Session };
         // A child that was not reaped has a stat, even if it ended already.
         let started = stat(pid).map_or(0, |stat| stat.started);
         let session = pid.as_raw_nonzero().get();
-        entry.live = Some(Live { attempt: spawn.attempt.attempt, session, started, first: First::Runs(pid), killing: false, cgroups });
+        let first = First::Runs(pid);
+        entry.live = Some(Live { attempt: spawn.attempt.attempt, session, started, first, killing: false, cgroups, _lease });
         Ok(Message::Spawned { attempt: spawn.attempt, pid: session.unsigned_abs(), tree, without, limits })
     }
 

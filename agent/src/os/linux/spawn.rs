@@ -92,6 +92,9 @@ pub fn start_replica(spawn: &protocol::Spawn, own: OwnLimits, entrance: Entrance
     let through = Arc::clone(&is_born_inside);
     let mut command = Command::new(&spawn.program);
     command.args(&spawn.args).env_clear().envs(&spawn.env).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    if let Some(directory) = &spawn.working_dir {
+        command.current_dir(directory);
+    }
     let prepare = move || become_replica(guardian, own, doors.get(usize::from(through.load(Ordering::Relaxed))..).unwrap_or_default());
     // SAFETY: `become_replica` makes system calls only, each of them async-signal-safe.
     unsafe { command.pre_exec(prepare) };

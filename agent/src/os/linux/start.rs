@@ -1,7 +1,9 @@
 //! One start of a replica's process: its cgroups, its limits, and what is done where they cannot be had.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use cluster::limits::{Enforcement, missing};
 use rustix::process::Pid;
@@ -23,6 +25,8 @@ pub struct Started {
     pub without: Option<String>,
     /// What came of its limits.
     pub limits: Enforcement,
+    /// Holds what it uses.
+    pub lease: Option<File>,
 }
 
 /// The cgroups of an attempt.
@@ -67,20 +71,27 @@ impl Cgroups {
 
 /// Starts the process of an attempt, in cgroups of its own where that can be done.
 pub fn start(spawn: &Spawn, output: &Output) -> io::Result<Started> {
+    let lease = spawn.lease.as_deref().map(hold).transpose()?;
     let (own, said) = OwnLimits::judge(&spawn.limits);
     let without = match Cgroups::make(spawn) {
         Ok(cgroups) => match start_in(spawn, own, said.clone(), cgroups, output) {
             Err(NotStarted::Outside(why)) => why,
             Err(NotStarted::Refused(e)) => return Err(e),
-            Ok(started) => return Ok(started),
+            Ok(started) => return Ok(Started { lease, ..started }),
         },
         Err(e) => e.to_string(),
     };
     match start_in(spawn, own, said, Cgroups::default(), output) {
-        Ok(started) => Ok(Started { without: Some(without), ..started }),
+        Ok(started) => Ok(Started { without: Some(without), lease, ..started }),
         Err(NotStarted::Refused(e)) => Err(e),
         Err(NotStarted::Outside(why)) => Err(io::Error::other(why)),
     }
+}
+
+/// Locks a file, with others. The agent holds it as well until it hears of this, so nobody can hold it alone.
+fn hold(path: &Path) -> io::Result<File> {
+    let held = File::open(path).and_then(|file| file.try_lock_shared().map(|()| file).map_err(io::Error::from));
+    held.map_err(|e| io::Error::new(e.kind(), format!("what it uses cannot be held ({}): {e}", path.display())))
 }
 
 /// Starts another process of an attempt, as its first one was started: a check.
@@ -106,7 +117,7 @@ fn start_in(spawn: &Spawn, own: OwnLimits, mut said: Enforcement, cgroups: Cgrou
         start_replica(spawn, own, entrance, stdout, stderr)
     });
     match started {
-        Ok(pid) => Ok(Started { pid, cgroups, without: None, limits: said }),
+        Ok(pid) => Ok(Started { pid, cgroups, without: None, limits: said, lease: None }),
         Err(e) => {
             cgroups.remove();
             let is_outside = cgroups.tree.is_none();

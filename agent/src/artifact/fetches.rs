@@ -1,0 +1,153 @@
+//! The artifacts that are being made ready, each once, and the attempts that wait for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cluster::ReplicaId;
+use cluster::artifact::Artifact;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::cache::Lease;
+use super::error::Error;
+use super::fetcher::{Fetcher, Settings};
+use super::meters::Counts;
+use super::source::shown;
+use super::stage::Stage;
+
+/// An attempt that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Of which replica.
+    pub id: ReplicaId,
+    /// Which one.
+    pub attempt: u32,
+    /// Whether its port is to be kept reserved.
+    pub reserve_port: bool,
+}
+
+/// One that came to an end.
+#[derive(Debug)]
+pub struct Finished {
+    /// Those who waited.
+    pub wishes: Vec<Wish>,
+    /// The artifact, or a sentence about why it is not there.
+    pub result: Result<Arc<Lease>, String>,
+}
+
+/// What a task ends with.
+type Outcome = (Artifact, Result<Lease, Error>);
+
+/// All of them.
+#[derive(Debug)]
+pub struct Fetches {
+    fetcher: Arc<Fetcher>,
+    under_way: BTreeMap<Artifact, UnderWay>,
+    tasks: JoinSet<Outcome>,
+    tidying: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    stage: watch::Receiver<Stage>,
+    /// What was said of it last.
+    said: String,
+    wishes: BTreeMap<ReplicaId, Wish>,
+    task: AbortHandle,
+}
+
+impl Fetches {
+    /// None yet.
+    pub fn new(settings: Settings) -> Self {
+        Fetches { fetcher: Arc::new(Fetcher::new(settings)), under_way: BTreeMap::new(), tasks: JoinSet::new(), tidying: JoinSet::new() }
+    }
+
+    /// An attempt needs an artifact.
+    pub fn want(&mut self, artifact: &Artifact, wish: Wish) {
+        let (fetcher, tasks) = (&self.fetcher, &mut self.tasks);
+        let under_way = self.under_way.entry(artifact.clone()).or_insert_with(|| {
+            let (teller, stage) = watch::channel(Stage::Waiting);
+            let (fetcher, artifact) = (Arc::clone(fetcher), artifact.clone());
+            let task = tasks.spawn(async move {
+                let result = fetcher.fetch(&artifact, &teller).await;
+                (artifact, result)
+            });
+            UnderWay { stage, said: String::new(), wishes: BTreeMap::new(), task }
+        });
+        under_way.wishes.insert(wish.id, wish);
+        // Whoever joins late is told as well.
+        under_way.said.clear();
+    }
+
+    /// A replica needs nothing any more: what nobody else waits for ends. True when it did wait.
+    pub fn give_up(&mut self, id: ReplicaId) -> bool {
+        let mut waited = false;
+        self.under_way.retain(|_, under_way| {
+            waited |= under_way.wishes.remove(&id).is_some();
+            let goes_on = !under_way.wishes.is_empty();
+            if !goes_on {
+                under_way.task.abort();
+            }
+            goes_on
+        });
+        waited
+    }
+
+    /// The next that comes to an end. None is there while nothing is under way.
+    pub async fn next(&mut self) -> Option<Finished> {
+        loop {
+            tokio::select! {
+                Some(_) = self.tidying.join_next() => {}
+                Some(ended) = self.tasks.join_next() => {
+                    // One that was given up says nothing.
+                    if let Ok((artifact, result)) = ended
+                        && let Some(finished) = self.finish(&artifact, result)
+                    {
+                        return Some(finished);
+                    }
+                }
+                else => return None,
+            }
+        }
+    }
+
+    fn finish(&mut self, artifact: &Artifact, result: Result<Lease, Error>) -> Option<Finished> {
+        // It may have been given up, and wanted again, in the moment in which it ended: then the later task tells.
+        self.under_way.get(artifact).filter(|under_way| under_way.task.is_finished())?;
+        let wishes = self.under_way.remove(artifact)?.wishes;
+        let url = shown(&artifact.url);
+        self.tidy();
+        let result = result.map(Arc::new).map_err(|e| format!("its artifact {url} cannot be made ready: {e}"));
+        Some(Finished { wishes: wishes.into_values().collect(), result })
+    }
+
+    /// Brings the cache within its size, on a thread, once at a time.
+    pub fn tidy(&mut self) {
+        if self.tidying.is_empty() {
+            let fetcher = Arc::clone(&self.fetcher);
+            self.tidying.spawn_blocking(move || {
+                if let Err(e) = fetcher.tidy() {
+                    tracing::warn!("cannot tidy up artifacts: {e}");
+                }
+            });
+        }
+    }
+
+    /// What there is to say of replicas that wait, where it is something else than before.
+    pub fn news(&mut self) -> Vec<(ReplicaId, String)> {
+        let mut news = Vec::new();
+        for (artifact, under_way) in &mut self.under_way {
+            let said = under_way.stage.borrow().sentence(&shown(&artifact.url));
+            if said != under_way.said {
+                news.extend(under_way.wishes.keys().map(|id| (*id, said.clone())));
+                under_way.said = said;
+            }
+        }
+        news
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> Counts {
+        self.fetcher.meters.counts()
+    }
+}
