@@ -15,6 +15,8 @@ mod agent_process;
 #[cfg(target_os = "linux")]
 mod api;
 #[cfg(target_os = "linux")]
+mod artifacts;
+#[cfg(target_os = "linux")]
 mod endings;
 #[cfg(target_os = "linux")]
 mod health;
@@ -28,6 +30,8 @@ mod proc;
 mod replica;
 #[cfg(target_os = "linux")]
 mod replicas;
+#[cfg(target_os = "linux")]
+mod store;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -43,7 +47,7 @@ fn main() -> std::process::ExitCode {
 /// Runs each test in turn: those whose name holds the first argument that is no option.
 #[cfg(target_os = "linux")]
 fn runner() -> std::process::ExitCode {
-    let tests: Vec<(&str, fn())> = [endings::TESTS, replicas::TESTS, health::TESTS, api::TESTS, logs::TESTS].concat();
+    let tests: Vec<(&str, fn())> = [endings::TESTS, replicas::TESTS, health::TESTS, api::TESTS, logs::TESTS, artifacts::TESTS].concat();
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|arg| arg == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
