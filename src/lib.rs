@@ -18,6 +18,7 @@ mod output;
 mod parent;
 mod role;
 mod signals;
+mod size;
 mod table;
 mod view;
 

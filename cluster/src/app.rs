@@ -82,6 +82,9 @@ pub struct AppSpec {
     /// The program and its arguments. A name without a `/` is looked up by the agent: in its working
     /// directory, beside its own program, on PATH.
     pub command: Vec<String>,
+    /// What is fetched before a replica starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
     /// Environment variables beside those that every replica gets.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -119,9 +122,6 @@ pub struct AppSpec {
     /// Who opens its socket.
     #[serde(default, skip_serializing_if = "is_default")]
     pub socket: SocketMode,
-    /// The files that it is run from; what is on the host anyway, unless said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact: Option<Artifact>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -144,6 +144,7 @@ impl AppSpec {
     pub fn new(command: Vec<String>) -> Self {
         AppSpec {
             command,
+            artifact: None,
             env: BTreeMap::new(),
             drain_ms: drain_ms_default(),
             grace_ms: grace_ms_default(),
@@ -156,7 +157,6 @@ impl AppSpec {
             run_as: RunAs::default(),
             sandbox: None,
             socket: SocketMode::default(),
-            artifact: None,
         }
     }
 

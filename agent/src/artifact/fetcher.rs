@@ -116,8 +116,8 @@ impl Fetcher {
     }
 
     async fn find_or_make(&self, artifact: &Artifact, stage: &watch::Sender<Stage>) -> Result<Lease, Error> {
-        let (source, name) = Source::parse(&artifact.url)?;
-        let given = artifact.sha256.as_deref().map(str::parse::<Digest>).transpose()?;
+        let (source, name) = Source::parse(artifact.url.as_str())?;
+        let given = artifact.sha256.as_ref().map(|digits| digits.as_str().parse::<Digest>()).transpose()?;
         let digest = match (&source, given) {
             (Source::File(path), given) => {
                 stage.send_replace(Stage::Checking);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cluster::ReplicaId;
-use cluster::artifact::Artifact;
+use cluster::artifact::{Artifact, ArtifactUrl, Sha256};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -35,14 +35,16 @@ pub struct Finished {
     pub result: Result<Arc<Lease>, String>,
 }
 
+/// What two replicas share, if it is the same.
+type What = (ArtifactUrl, Option<Sha256>);
 /// What a task ends with.
-type Outcome = (Artifact, Result<Lease, Error>);
+type Outcome = (What, Result<Lease, Error>);
 
 /// All of them.
 #[derive(Debug)]
 pub struct Fetches {
     fetcher: Arc<Fetcher>,
-    under_way: BTreeMap<Artifact, UnderWay>,
+    under_way: BTreeMap<What, UnderWay>,
     tasks: JoinSet<Outcome>,
     tidying: JoinSet<()>,
 }
@@ -65,12 +67,13 @@ impl Fetches {
     /// An attempt needs an artifact.
     pub fn want(&mut self, artifact: &Artifact, wish: Wish) {
         let (fetcher, tasks) = (&self.fetcher, &mut self.tasks);
-        let under_way = self.under_way.entry(artifact.clone()).or_insert_with(|| {
+        let what = (artifact.url.clone(), artifact.sha256.clone());
+        let under_way = self.under_way.entry(what.clone()).or_insert_with(|| {
             let (teller, stage) = watch::channel(Stage::Waiting);
             let (fetcher, artifact) = (Arc::clone(fetcher), artifact.clone());
             let task = tasks.spawn(async move {
                 let result = fetcher.fetch(&artifact, &teller).await;
-                (artifact, result)
+                (what, result)
             });
             UnderWay { stage, said: String::new(), wishes: BTreeMap::new(), task }
         });
@@ -100,8 +103,8 @@ impl Fetches {
                 Some(_) = self.tidying.join_next() => {}
                 Some(ended) = self.tasks.join_next() => {
                     // One that was given up says nothing.
-                    if let Ok((artifact, result)) = ended
-                        && let Some(finished) = self.finish(&artifact, result)
+                    if let Ok((what, result)) = ended
+                        && let Some(finished) = self.finish(&what, result)
                     {
                         return Some(finished);
                     }
@@ -111,11 +114,11 @@ impl Fetches {
         }
     }
 
-    fn finish(&mut self, artifact: &Artifact, result: Result<Lease, Error>) -> Option<Finished> {
+    fn finish(&mut self, what: &What, result: Result<Lease, Error>) -> Option<Finished> {
         // It may have been given up, and wanted again, in the moment in which it ended: then the later task tells.
-        self.under_way.get(artifact).filter(|under_way| under_way.task.is_finished())?;
-        let wishes = self.under_way.remove(artifact)?.wishes;
-        let url = shown(&artifact.url);
+        self.under_way.get(what).filter(|under_way| under_way.task.is_finished())?;
+        let wishes = self.under_way.remove(what)?.wishes;
+        let url = shown(what.0.as_str());
         self.tidy();
         let result = result.map(Arc::new).map_err(|e| format!("its artifact {url} cannot be made ready: {e}"));
         Some(Finished { wishes: wishes.into_values().collect(), result })
@@ -136,8 +139,8 @@ impl Fetches {
     /// What there is to say of replicas that wait, where it is something else than before.
     pub fn news(&mut self) -> Vec<(ReplicaId, String)> {
         let mut news = Vec::new();
-        for (artifact, under_way) in &mut self.under_way {
-            let said = under_way.stage.borrow().sentence(&shown(&artifact.url));
+        for ((url, _), under_way) in &mut self.under_way {
+            let said = under_way.stage.borrow().sentence(&shown(url.as_str()));
             if said != under_way.said {
                 news.extend(under_way.wishes.keys().map(|id| (*id, said.clone())));
                 under_way.said = said;

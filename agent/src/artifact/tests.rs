@@ -45,7 +45,8 @@ fn fetch(dir: &Path, file: &str, bytes: &[u8], sha256: Option<String>) -> Result
     let url = format!("file://{}/source/{file}", dir.display());
     let fetcher = Fetcher::bounded(Settings { directory: Some(dir.join("cache")), bytes_max: 1 << 30 }, BOUNDS);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(fetcher.fetch(&Artifact { url, sha256 }, &watch::channel(Stage::Waiting).0))
+    let artifact = Artifact { url: url.parse().unwrap(), sha256: sha256.map(|digits| digits.parse().unwrap()) };
+    runtime.block_on(fetcher.fetch(&artifact, &watch::channel(Stage::Waiting).0))
 }
 
 /// All that lies in a directory, with modes and contents.
@@ -144,8 +145,6 @@ fn what_is_not_what_it_should_be_is_refused_before_it_is_unpacked() {
     let dir = tempfile::tempdir().unwrap();
     let message = fetch(dir.path(), "web", b"other", Some("0".repeat(64))).unwrap_err().to_string();
     assert!(message.contains("should be 0000"), "{message}");
-    let message = fetch(dir.path(), "web", b"other", Some("0".repeat(63))).unwrap_err().to_string();
-    assert!(message.contains("sha256sum"), "{message}");
     assert!(!dir.path().join("cache").exists());
     let message = fetch(dir.path(), "large", &vec![0; 4_000_001], None).unwrap_err().to_string();
     assert!(message.contains("larger than the 4 MB") && message.contains(": 4 MB"), "{message}");
