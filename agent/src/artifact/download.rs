@@ -125,7 +125,7 @@ pub async fn download(order: Order<'_>) -> Result<(), Error> {
         let bytes = partial.hasher.bytes;
         tracing::debug!(bytes, before, "a download broke: {failure}");
         let Some(wait_ms) = backoff.failed(bytes, chance()) else { return Err(Error::Download(failure)) };
-        order.stage.send_replace(Stage::Broken { bytes });
+        order.stage.send_replace(Stage::Broken { bytes, why: failure.to_string() });
         sleep(Duration::from_millis(wait_ms)).await;
     }
     Ok(())

@@ -53,6 +53,9 @@ pub enum Error {
     /// It cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] unpack::Error),
+    /// It could not be unpacked before, and has not changed since: its digest is the same.
+    #[error("{0}")]
+    Refused(String),
     /// The disk.
     #[error("the cache of artifacts: {0}")]
     Io(#[from] io::Error),

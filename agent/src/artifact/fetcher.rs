@@ -1,9 +1,10 @@
 //! Making one artifact ready: found in the cache, or got, verified, unpacked and put there.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cluster::artifact::Artifact;
@@ -33,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
 /// For a whole download.
 const DOWNLOAD_HOURS_MAX: u64 = 6;
+/// So many that cannot be unpacked are remembered.
+const REFUSED_MAX: usize = 256;
 /// So often an artifact is made that somebody removes before it can be used.
 const TRIES: u32 = 3;
 
@@ -52,6 +55,8 @@ pub struct Fetcher {
     bounds: Bounds,
     client: Mutex<Option<Client>>,
     permits: Semaphore,
+    /// Why artifacts of these keys cannot be unpacked. They never can, so they are not downloaded for it again.
+    refused: Mutex<BTreeMap<String, String>>,
     /// What it counts.
     pub meters: Meters,
 }
@@ -85,6 +90,7 @@ impl Fetcher {
             bounds: Bounds::default(),
             client: Mutex::default(),
             permits: Semaphore::new(AT_A_TIME_MAX),
+            refused: Mutex::default(),
             meters: Meters::default(),
         }
     }
@@ -131,6 +137,9 @@ impl Fetcher {
             (_, None) => return Err(Error::NoDigest),
         };
         let identity = Identity::new(digest, name);
+        if let Some(why) = self.refused().get(&identity.key) {
+            return Err(Error::Refused(why.clone()));
+        }
         let cache = self.cache()?;
         let mut seen = (0, Instant::now());
         let mut tries = 0;
@@ -139,7 +148,7 @@ impl Fetcher {
                 Standing::Ready(lease) => return Ok(lease),
                 Standing::Ours(claim) if tries < TRIES => {
                     tries += 1;
-                    self.make(&source, &identity, claim, stage).await?;
+                    self.make(&source, &identity, claim, stage).await.inspect_err(|e| self.remember(&identity, e))?;
                     self.meters.made();
                 }
                 Standing::Ours(_) => return Err(Error::Cache(io::Error::other("what is put into it is removed at once"))),
@@ -155,6 +164,21 @@ impl Fetcher {
                     sleep(LOOK_EVERY).await;
                 }
             }
+        }
+    }
+
+    fn refused(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what can never be unpacked. What the disk did may go well the next time.
+    fn remember(&self, identity: &Identity, why: &Error) {
+        if let Error::Unpack(unpack::Error::Entry { .. } | unpack::Error::Archive { .. }) = why {
+            let mut refused = self.refused();
+            if refused.len() >= REFUSED_MAX {
+                refused.pop_first();
+            }
+            refused.insert(identity.key.clone(), why.to_string());
         }
     }
 

@@ -1,12 +1,13 @@
 //! The artifacts that are being made ready, each once, and the attempts that wait for them.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use cluster::ReplicaId;
 use cluster::artifact::{Artifact, ArtifactUrl, Sha256};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::cache::Lease;
 use super::error::Error;
@@ -37,16 +38,15 @@ pub struct Finished {
 
 /// What two replicas share, if it is the same.
 type What = (ArtifactUrl, Option<Sha256>);
-/// What a task ends with.
-type Outcome = (What, Result<Lease, Error>);
 
 /// All of them.
 #[derive(Debug)]
 pub struct Fetches {
     fetcher: Arc<Fetcher>,
     under_way: BTreeMap<What, UnderWay>,
-    tasks: JoinSet<Outcome>,
+    tasks: JoinSet<Result<Lease, Error>>,
     tidying: JoinSet<()>,
+    has_fetched: bool,
 }
 
 #[derive(Debug)]
@@ -61,20 +61,24 @@ struct UnderWay {
 impl Fetches {
     /// None yet.
     pub fn new(settings: Settings) -> Self {
-        Fetches { fetcher: Arc::new(Fetcher::new(settings)), under_way: BTreeMap::new(), tasks: JoinSet::new(), tidying: JoinSet::new() }
+        Fetches {
+            fetcher: Arc::new(Fetcher::new(settings)),
+            under_way: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            tidying: JoinSet::new(),
+            has_fetched: false,
+        }
     }
 
     /// An attempt needs an artifact.
     pub fn want(&mut self, artifact: &Artifact, wish: Wish) {
         let (fetcher, tasks) = (&self.fetcher, &mut self.tasks);
+        self.has_fetched = true;
         let what = (artifact.url.clone(), artifact.sha256.clone());
-        let under_way = self.under_way.entry(what.clone()).or_insert_with(|| {
+        let under_way = self.under_way.entry(what).or_insert_with(|| {
             let (teller, stage) = watch::channel(Stage::Waiting);
             let (fetcher, artifact) = (Arc::clone(fetcher), artifact.clone());
-            let task = tasks.spawn(async move {
-                let result = fetcher.fetch(&artifact, &teller).await;
-                (what, result)
-            });
+            let task = tasks.spawn(async move { fetcher.fetch(&artifact, &teller).await });
             UnderWay { stage, said: String::new(), wishes: BTreeMap::new(), task }
         });
         under_way.wishes.insert(wish.id, wish);
@@ -101,11 +105,13 @@ impl Fetches {
         loop {
             tokio::select! {
                 Some(_) = self.tidying.join_next() => {}
-                Some(ended) = self.tasks.join_next() => {
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    let (id, result) = match ended {
+                        Ok(ended) => ended,
+                        Err(e) => (e.id(), Err(Error::Io(io::Error::other(e)))),
+                    };
                     // One that was given up says nothing.
-                    if let Ok((what, result)) = ended
-                        && let Some(finished) = self.finish(&what, result)
-                    {
+                    if let Some(finished) = self.finish(id, result) {
                         return Some(finished);
                     }
                 }
@@ -114,19 +120,18 @@ impl Fetches {
         }
     }
 
-    fn finish(&mut self, what: &What, result: Result<Lease, Error>) -> Option<Finished> {
-        // It may have been given up, and wanted again, in the moment in which it ended: then the later task tells.
-        self.under_way.get(what).filter(|under_way| under_way.task.is_finished())?;
-        let wishes = self.under_way.remove(what)?.wishes;
+    fn finish(&mut self, task: Id, result: Result<Lease, Error>) -> Option<Finished> {
+        let what = self.under_way.iter().find(|(_, under_way)| under_way.task.id() == task)?.0.clone();
+        let wishes = self.under_way.remove(&what)?.wishes;
         let url = shown(what.0.as_str());
         self.tidy();
         let result = result.map(Arc::new).map_err(|e| format!("its artifact {url} cannot be made ready: {e}"));
         Some(Finished { wishes: wishes.into_values().collect(), result })
     }
 
-    /// Brings the cache within its size, on a thread, once at a time.
+    /// Brings the cache within its size, on a thread, once at a time. An agent that never needed the cache leaves it alone.
     pub fn tidy(&mut self) {
-        if self.tidying.is_empty() {
+        if self.has_fetched && self.tidying.is_empty() {
             let fetcher = Arc::clone(&self.fetcher);
             self.tidying.spawn_blocking(move || {
                 if let Err(e) = fetcher.tidy() {

@@ -1,7 +1,7 @@
 //! How far an artifact is, in words for people.
 
 /// What is done for an artifact now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It waits for its turn.
     Waiting,
@@ -23,6 +23,8 @@ pub enum Stage {
     Broken {
         /// Bytes that are here.
         bytes: u64,
+        /// Why it has to.
+        why: String,
     },
     /// It is unpacked.
     Unpacking,
@@ -30,17 +32,17 @@ pub enum Stage {
 
 impl Stage {
     /// A sentence about the artifact at this URL, which must be fit to be shown.
-    pub fn sentence(self, url: &str) -> String {
+    pub fn sentence(&self, url: &str) -> String {
         match self {
             Stage::Waiting => format!("waiting to download {url}"),
-            Stage::Elsewhere { bytes } => format!("another agent of this host downloads {url}: {} so far", amount(bytes)),
+            Stage::Elsewhere { bytes } => format!("another agent of this host downloads {url}: {} so far", amount(*bytes)),
             Stage::Checking => format!("reading {url}"),
-            Stage::Downloading { bytes, total: Some(total) } if total > 0 => {
-                let percent = u128::from(bytes) * 100 / u128::from(total);
-                format!("downloading {url}: {percent} % of {}", amount(total))
+            Stage::Downloading { bytes, total: Some(total) } if *total > 0 => {
+                let percent = u128::from(*bytes) * 100 / u128::from(*total);
+                format!("downloading {url}: {percent} % of {}", amount(*total))
             }
-            Stage::Downloading { bytes, .. } => format!("downloading {url}: {} so far", amount(bytes)),
-            Stage::Broken { bytes } => format!("the download of {url} broke after {}; it goes on soon", amount(bytes)),
+            Stage::Downloading { bytes, .. } => format!("downloading {url}: {} so far", amount(*bytes)),
+            Stage::Broken { bytes, why } => format!("downloading {url} goes on soon; it broke after {}: {why}", amount(*bytes)),
             Stage::Unpacking => format!("unpacking {url}"),
         }
     }

@@ -18,9 +18,6 @@ impl Owner {
     /// An artifact is ready, or cannot be.
     pub(super) fn fetched(&mut self, finished: Finished) {
         let Finished { wishes, result } = finished;
-        if let Err(why) = &result {
-            tracing::warn!(replicas = wishes.len(), "{why}");
-        }
         for Wish { id, attempt, reserve_port } in wishes {
             let is_present = |slot: &crate::slot::Slot| slot.replica.attempt == attempt && slot.replica.state == State::Spawning;
             if self.slots.get(&id).is_none_or(|slot| !is_present(slot)) {

@@ -160,7 +160,7 @@ impl Owner {
                 _ = heartbeat.tick() => {
                     self.observers.heartbeat(self.standing());
                     self.tell_fetches();
-                    self.clean_logs();
+                    self.clean();
                 }
                 happening = self.keeper.next() => self.happened(happening),
                 Some(probed) = self.probes.join_next() => {

@@ -231,14 +231,13 @@ fn what_cannot_be_had_is_told_in_a_sentence_without_secrets() {
     ];
     for (url, bytes, words) in cases {
         agent.assign_spec(spec(&["web"], &url, &bytes));
-        let detail = agent.wait(words, |replicas| {
-            let detail = replicas.iter().find(|replica| replica["state"] != "stopping")?["detail"].as_str()?.to_owned();
-            detail.contains(words).then_some(detail)
-        });
+        let detail = wait_detail(&agent, words);
+        agent.wait("it was tried twice", |replicas| (replicas.first()?["attempt"].as_u64() > Some(2)).then_some(()));
         assert!(detail.contains("its artifact") && !detail.contains("hush") && !detail.contains('\n'), "{detail}");
         assert_eq!(agent.put(json!({})).status, 202);
         agent.wait("it is gone", |replicas| replicas.is_empty().then_some(()));
     }
+    assert_eq!(store.asked("/none.tar.gz").len(), 1, "what cannot be unpacked is not asked for again and again");
     agent.assign_spec(json!({ "command": ["web"], "artifact": { "url": store.url("/other") } }));
     wait_detail(&agent, "it has no sha256");
     assert!(!home.log().contains("hush"), "{}", home.log());

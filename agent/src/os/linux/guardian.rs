@@ -3,7 +3,6 @@
 //! One thread, one loop over epoll. Absent from here: any decision. It does what the agent says and tells what happened.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -94,7 +93,7 @@ struct Live {
     killing: bool,
     /// Its cgroups, if it has any.
     cgroups: Cgroups,
-    _lease: Option<File>,
+    _lease: Option<std::fs::File>,
 }
 
 /// The first process of an attempt.
