@@ -5,7 +5,9 @@ pub mod logs;
 pub mod nodes;
 pub mod remove_node;
 pub mod scale;
+pub mod schema;
 pub mod status;
+pub mod validate;
 
 /// The body of an answer as `--json` prints it: as it came, its line ended.
 fn json_line(body: &[u8]) -> Vec<u8> {

@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use cluster::node_url::NodeUrl;
 
 use crate::client::Client;
-use crate::command::{add_node, logs, nodes, remove_node, scale, status};
+use crate::command::{add_node, logs, nodes, remove_node, scale, schema, status, validate};
 use crate::demo;
 use crate::role::{self, Role, agent::AgentArgs, controller::ControllerArgs, worker::WorkerArgs};
 use crate::{failure, go_dash};
@@ -39,6 +39,8 @@ enum Command {
     RemoveNode(remove_node::Args),
     Scale(scale::Args),
     Logs(logs::Args),
+    Validate(validate::Args),
+    Schema(schema::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DemoSweep(demo::SweepArgs),
@@ -55,6 +57,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Command::Controller(args) => failure::exit(Role::Controller.name(), role::controller::run(*args)),
         Command::Agent(args) => failure::exit(Role::Agent.name(), role::agent::run(args)),
         Command::Worker(args) => failure::exit(Role::Worker.name(), role::worker::run(args)),
+        Command::Validate(args) => failure::exit("ostler", validate::run(&args)),
+        Command::Schema(args) => failure::exit("ostler", schema::run(&args)),
         Command::DemoSweep(args) => failure::exit("ostler", demo::sweep(&args)),
         Command::Status(args) => operate(status::run(&client, args)),
         Command::Nodes(args) => operate(nodes::run(&client, args)),

@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 
 use cluster::ReplicaId;
 use cluster::app::{AppName, AppSpec};
+use cluster::placeholder::{self, Values};
 
 use crate::os;
 
 /// The variable that tells whose process a process is.
 pub const REPLICA_ID_VARIABLE: &str = "OSTLER_REPLICA_ID";
+/// The address that a replica is called at.
+const HOST: &str = "127.0.0.1";
 /// What of the agent's own environment a replica gets.
 const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 /// The most directories that a message names.
@@ -133,8 +136,23 @@ pub struct Identity<'a> {
     pub port: u16,
 }
 
+impl Identity<'_> {
+    /// What the spec says, with what differs from replica to replica put in.
+    fn put_into(self, spec: &AppSpec) -> AppSpec {
+        let (port, replica) = (self.port.to_string(), self.id.to_string());
+        let values = Values { port: &port, host: HOST, replica: &replica };
+        let expand = |text: &String| placeholder::expand(text, values);
+        AppSpec {
+            command: spec.command.iter().map(expand).collect(),
+            env: spec.env.iter().map(|(name, value)| (name.clone(), expand(value))).collect(),
+            ..spec.clone()
+        }
+    }
+}
+
 /// Prepares one start of a replica.
 pub fn invocation(path: &SearchPath, spec: &AppSpec, of: Identity<'_>) -> Result<Invocation, Error> {
+    let spec = &of.put_into(spec);
     let (name, args) = spec.command.split_first().ok_or(Error::Empty)?;
     if args.iter().any(|arg| arg.contains('\0')) {
         return Err(Error::Malformed("an argument"));
@@ -157,7 +175,7 @@ fn environment(spec: &AppSpec, of: Identity<'_>, agents: impl Fn(&str) -> Option
         PASSED_ON.iter().filter_map(|name| agents(name).map(|value| ((*name).to_owned(), value))).collect();
     env.extend(spec.env.clone());
     let own = [
-        ("HOST", "127.0.0.1".to_owned()),
+        ("HOST", HOST.to_owned()),
         ("PORT", of.port.to_string()),
         (REPLICA_ID_VARIABLE, of.id.to_string()),
         ("OSTLER_APP", of.app.to_string()),
@@ -214,6 +232,20 @@ mod tests {
             spec.env.insert(name.to_owned(), String::new());
             assert!(matches!(refused(&spec), Error::Malformed(_)), "{name:?}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_differs_from_replica_to_replica_is_put_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = SearchPath { directories: vec![], base: None };
+        let program = dir.path().join("prog").display().to_string();
+        std::fs::copy("/bin/sh", &program).unwrap();
+        let mut spec = AppSpec::new(vec![program, "{host}:{port}".to_owned(), "{{port}}".to_owned()]);
+        spec.env.insert("ID".to_owned(), "<{replica}>".to_owned());
+        let started = invocation(&path, &spec, identity(&AppName::builtin())).unwrap();
+        assert_eq!(started.args, ["127.0.0.1:4000", "{port}"]);
+        assert_eq!(started.env["ID"], "<00000000-0000-0000-0000-000000000007>");
     }
 
     #[cfg(unix)]

@@ -7,19 +7,29 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ABILITY_ARTIFACT, Artifact};
+use crate::constraint::Placement;
 use crate::health::Check;
 use crate::limits::Limits;
 use crate::logs::LogSpec;
+use crate::placeholder::{self, ABILITY_PLACEHOLDERS};
 use crate::restart::{RestartPolicy, When};
+use crate::rule::RouteRule;
 use crate::run_as::{ABILITY_RUN_AS, ABILITY_SANDBOX, ABILITY_SOCKET, RunAs, Sandbox, SocketMode};
+use crate::traffic_policy::TrafficPolicy;
 
 /// The most replicas that may be asked of one app.
 pub const COUNT_MAX: u32 = 1_000_000;
+/// How many replicas an app has whose spec does not say.
+pub const COUNT_DEFAULT: u32 = 1;
+/// The most apps that one app may use.
+pub const USES_MAX: usize = 64;
 
 /// The ability of an agent to carry out the checks of a spec.
 pub const ABILITY_HEALTH: &str = "health";
 /// The ability of an agent to leave a process that ended as it is.
 pub const ABILITY_RESTART_WHEN: &str = "restart-when";
+/// The ability of an agent to give a replica the addresses of the apps that it uses.
+pub const ABILITY_USES: &str = "uses";
 
 /// The name of an app: a DNS label (RFC 1123 section 2.1), so that it can stand in a host name, a path
 /// and a file name: 1 to 63 of `a-z`, `0-9` and `-`, with no `-` at either end.
@@ -80,12 +90,12 @@ impl fmt::Display for AppName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppSpec {
     /// The program and its arguments. A name without a `/` is looked up by the agent: in its working
-    /// directory, beside its own program, on PATH.
+    /// directory, beside its own program, on PATH. It may hold placeholders: [`placeholder`].
     pub command: Vec<String>,
     /// What is fetched before a replica starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Artifact>,
-    /// Environment variables beside those that every replica gets.
+    /// Environment variables beside those that every replica gets. Values may hold placeholders.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// How long a replica that is to stop may take to finish the requests that it has, in milliseconds.
@@ -101,9 +111,6 @@ pub struct AppSpec {
     /// has accepted a connection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health: Vec<Check>,
-    /// How long the gateway keeps an idle connection to a replica, in milliseconds.
-    #[serde(default = "keepalive_idle_ms_default")]
-    pub keepalive_idle_ms: u64,
     /// What a replica may use of its host.
     #[serde(default)]
     pub limits: Limits,
@@ -122,6 +129,9 @@ pub struct AppSpec {
     /// Who opens its socket.
     #[serde(default, skip_serializing_if = "is_default")]
     pub socket: SocketMode,
+    /// The apps that it calls: it gets an address for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<AppName>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -133,9 +143,6 @@ fn drain_ms_default() -> u64 {
 }
 fn grace_ms_default() -> u64 {
     10_000
-}
-fn keepalive_idle_ms_default() -> u64 {
-    4_000
 }
 
 impl AppSpec {
@@ -150,32 +157,35 @@ impl AppSpec {
             grace_ms: grace_ms_default(),
             restart: RestartPolicy::default(),
             health: vec![],
-            keepalive_idle_ms: keepalive_idle_ms_default(),
             limits: Limits::default(),
             strict_limits: false,
             logs: LogSpec::default(),
             run_as: RunAs::default(),
             sandbox: None,
             socket: SocketMode::default(),
+            uses: vec![],
         }
     }
 
     /// What an agent must be able to do to run this as it is meant, beyond what every agent does.
     #[must_use]
     pub fn requires(&self) -> Vec<&'static str> {
+        let has_placeholders = self.command.iter().chain(self.env.values()).any(|text| placeholder::has_any(text));
         let wishes = [
             (!self.health.is_empty(), ABILITY_HEALTH),
             (self.restart.when != When::Always, ABILITY_RESTART_WHEN),
             (self.run_as != RunAs::default(), ABILITY_RUN_AS),
             (self.sandbox.is_some(), ABILITY_SANDBOX),
             (self.socket == SocketMode::Pass, ABILITY_SOCKET),
+            (has_placeholders, ABILITY_PLACEHOLDERS),
             (self.artifact.is_some(), ABILITY_ARTIFACT),
+            (!self.uses.is_empty(), ABILITY_USES),
         ];
         wishes.into_iter().filter(|(wished, _)| *wished).map(|(_, ability)| ability).collect()
     }
 }
 
-/// An app of the desired state.
+/// An app of the desired state. What is not in `spec` is no matter of a replica that runs: a change of it restarts nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
     /// Its name.
@@ -186,13 +196,45 @@ pub struct App {
     pub spec: AppSpec,
     /// How many replicas there should be.
     pub desired: u32,
+    /// How many its spec asked for when that was last read. [`App::desired`] is another number when it was scaled since.
+    #[serde(default)]
+    pub replicas: u32,
+    /// It gets the requests that no route of any app claims.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub default: bool,
+    /// Which requests belong to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteRule>,
+    /// On which nodes it may run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub placement: Placement,
+    /// How its requests reach its replicas.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub traffic: TrafficPolicy,
 }
 
 impl App {
+    /// An app of revision 1 that runs `spec`, with the defaults of everything else.
+    #[must_use]
+    pub fn new(name: AppName, spec: AppSpec) -> Self {
+        App {
+            name,
+            revision: 1,
+            spec,
+            desired: COUNT_DEFAULT,
+            replicas: COUNT_DEFAULT,
+            default: false,
+            routes: vec![],
+            placement: Placement::default(),
+            traffic: TrafficPolicy::default(),
+        }
+    }
+
     /// The seed's app: the demo payload, with no replicas until somebody asks for them.
     #[must_use]
     pub fn builtin() -> Self {
-        App { name: AppName::builtin(), revision: 1, spec: AppSpec::new(vec!["worker".to_owned()]), desired: 0 }
+        let app = App::new(AppName::builtin(), AppSpec::new(vec!["worker".to_owned()]));
+        App { desired: 0, replicas: 0, ..app }
     }
 }
 
@@ -208,5 +250,22 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a.b", "a/b", "..", "ä", &"x".repeat(64)] {
             assert!(bad.parse::<AppName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_app_of_an_older_store_can_be_read() {
+        let old = r#"{"name":"worker","revision":3,"desired":4,"spec":{"command":["worker"],"drain_ms":1,"keepalive_idle_ms":4000}}"#;
+        let spec = AppSpec { drain_ms: 1, ..App::builtin().spec };
+        assert_eq!(serde_json::from_str::<App>(old).ok(), Some(App { revision: 3, desired: 4, spec, ..App::builtin() }));
+    }
+
+    #[test]
+    fn a_spec_asks_for_the_abilities_that_it_needs() {
+        assert!(App::builtin().spec.requires().is_empty());
+        let command = AppSpec::new(vec!["x".to_owned(), "{port}".to_owned()]);
+        assert_eq!(command.requires(), [ABILITY_PLACEHOLDERS]);
+        let env =
+            AppSpec { env: BTreeMap::from([("A".to_owned(), "{{x}}".to_owned())]), uses: vec![AppName::builtin()], ..App::builtin().spec };
+        assert_eq!(env.requires(), [ABILITY_PLACEHOLDERS, ABILITY_USES]);
     }
 }

@@ -11,6 +11,7 @@ use crate::plan::{Action, ActionKind, Plan, plan};
 use crate::route::{AppRoutes, Route, RouteKey, RoutingTable, Target};
 use crate::slot::Slot;
 use crate::state::ClusterState;
+use crate::traffic_policy::KEEPALIVE_IDLE_MS;
 use crate::wire::{AssignedPhase, AssignedReplica, Assignment, ObservedPhase, Stamp};
 
 /// An assignment that was not acknowledged is sent again after so long, in milliseconds.
@@ -118,8 +119,8 @@ impl ClusterState {
             .map(|app| {
                 let routes = AppRoutes {
                     desired: app.desired,
-                    keepalive_idle_ms: app.spec.keepalive_idle_ms,
-                    traffic: self.settings.traffic.clone(),
+                    keepalive_idle_ms: app.traffic.keepalive_idle_ms.unwrap_or(KEEPALIVE_IDLE_MS),
+                    traffic: app.traffic.over(&self.settings.traffic),
                     replicas: Vec::new(),
                 };
                 (app.name.clone(), routes)

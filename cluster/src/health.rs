@@ -9,7 +9,9 @@ mod check;
 #[cfg(test)]
 mod tests;
 
-pub use check::{BadChecks, CHECKS_MAX, Check, Kind, Purpose, StatusRange, validate};
+pub use check::{
+    BadChecks, BadStatus, CHECKS_MAX, Check, GRACE_MS_MAX, INTERVAL_MS, Kind, Purpose, StatusRange, THRESHOLD_MAX, TIMEOUT_MS, validate,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -5,17 +5,22 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The least memory that a program starts in.
-const MEMORY_BYTES_MIN: u64 = 1024 * 1024;
+pub const MEMORY_BYTES_MIN: u64 = 1024 * 1024;
 /// A hundredth of a core: the kernel's least quota is 1 ms in 100 ms.
-const MILLICORES_MIN: i64 = 10;
+pub const MILLICORES_MIN: i64 = 10;
 /// More cores than any host has.
-const MILLICORES_MAX: i64 = 100_000_000;
+pub const MILLICORES_MAX: i64 = 100_000_000;
 /// The kernel's own bound (`PID_MAX_LIMIT`).
-const PIDS_MAX: u64 = 4_194_304;
+pub const PIDS_MAX: u64 = 4_194_304;
 /// Standard streams, and what a loader opens.
-const OPEN_FILES_MIN: u64 = 16;
+pub const OPEN_FILES_MIN: u64 = 16;
 /// The most that a kernel can be told to allow (`fs.nr_open`).
-const OPEN_FILES_MAX: u64 = 1 << 30;
+pub const OPEN_FILES_MAX: u64 = 1 << 30;
+
+/// The nicest to itself (setpriority(2)).
+pub const NICE_MIN: i32 = -20;
+/// The nicest to others.
+pub const NICE_MAX: i32 = 19;
 
 /// What one replica may use, all its processes together unless said otherwise. What is absent is not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +72,12 @@ impl From<Cores> for f64 {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("limits.{name} is {value}; give {expected}, or leave it out")]
 pub struct Nonsense {
-    name: &'static str,
-    value: String,
-    expected: String,
+    /// Which, by its field in [`Limits`].
+    pub name: &'static str,
+    /// What was asked for.
+    pub value: String,
+    /// What would be right.
+    pub expected: String,
 }
 
 impl Limits {
@@ -88,7 +96,7 @@ impl Limits {
         within("memory_bytes", self.memory_bytes.map(i128::from), MEMORY_BYTES_MIN.into(), u64::MAX.into())?;
         within("pids", self.pids.map(i128::from), 1, PIDS_MAX.into())?;
         within("open_files", self.open_files.map(i128::from), OPEN_FILES_MIN.into(), OPEN_FILES_MAX.into())?;
-        within("nice", self.nice.map(i128::from), -20, 19)?;
+        within("nice", self.nice.map(i128::from), NICE_MIN.into(), NICE_MAX.into())?;
         match self.cpu {
             Some(cpu) if !(MILLICORES_MIN..=MILLICORES_MAX).contains(&cpu.milli) => {
                 Err(Nonsense { name: "cpu", value: f64::from(cpu).to_string(), expected: "a number of processors from 0.01".to_owned() })

@@ -9,6 +9,9 @@ pub const ABILITY_SANDBOX: &str = "sandbox";
 /// The ability of an agent to open a replica's socket for it: [`SocketMode::Pass`].
 pub const ABILITY_SOCKET: &str = "socket";
 
+/// All the permission bits that a umask can take away.
+pub const UMASK_MAX: u32 = 0o777;
+
 /// As whom and where the processes of a replica run. What is absent is as it is for the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -7,6 +7,7 @@ use cluster::ReplicaId;
 use cluster::app::{ABILITY_HEALTH, ABILITY_RESTART_WHEN};
 use cluster::artifact::ABILITY_ARTIFACT;
 use cluster::fence::{self, Held, Verdict};
+use cluster::placeholder::ABILITY_PLACEHOLDERS;
 use cluster::supervise::{Event, Replica, Rules};
 use cluster::wire::{AssignedPhase, AssignedReplica, Assignment, Stamp};
 
@@ -14,7 +15,7 @@ use super::{Owner, Refused};
 use crate::slot::Slot;
 
 /// What this agent can do beyond the basics, by the names that an assignment's `requires` may hold.
-const ABILITIES: &[&str] = &[ABILITY_ARTIFACT, ABILITY_HEALTH, ABILITY_RESTART_WHEN];
+const ABILITIES: &[&str] = &[ABILITY_ARTIFACT, ABILITY_HEALTH, ABILITY_PLACEHOLDERS, ABILITY_RESTART_WHEN];
 
 /// The shortest wait before the second restart in a row and each one after it, in milliseconds.
 const RESTART_MS_MIN: u64 = 20;

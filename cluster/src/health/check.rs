@@ -1,16 +1,20 @@
 //! One check of an app's spec: what is asked of a replica, how often, and what an answer decides.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 /// The most checks of one app.
 pub const CHECKS_MAX: usize = 8;
 /// Less than this between two checks, or more, is a slip, in milliseconds.
-const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=86_400_000;
-const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 10..=600_000;
-const GRACE_MS_MAX: u64 = 86_400_000;
-const THRESHOLD_MAX: u32 = 1_000;
+pub const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=86_400_000;
+/// How long an answer may take, at least and at most, in milliseconds.
+pub const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 10..=600_000;
+/// The longest initial grace, in milliseconds.
+pub const GRACE_MS_MAX: u64 = 86_400_000;
+/// The most passes or failures in a row that can be asked for.
+pub const THRESHOLD_MAX: u32 = 1_000;
 const TEXT_BYTES_MAX: usize = 2_048;
 
 /// A check.
@@ -55,6 +59,22 @@ fn initial_grace_ms_default() -> u64 {
     10_000
 }
 
+impl Check {
+    /// A check with the defaults of everything else.
+    #[must_use]
+    pub fn new(kind: Kind) -> Self {
+        Check {
+            kind,
+            purpose: Purpose::default(),
+            interval_ms: interval_ms_default(),
+            timeout_ms: timeout_ms_default(),
+            healthy: healthy_default(),
+            unhealthy: unhealthy_default(),
+            initial_grace_ms: initial_grace_ms_default(),
+        }
+    }
+}
+
 /// What is asked of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -88,6 +108,30 @@ fn path_default() -> String {
 }
 
 impl Kind {
+    /// An HTTP check, with the defaults of what is absent.
+    #[must_use]
+    pub fn http(path: Option<String>, status: Option<StatusRange>, host: Option<String>) -> Self {
+        Kind::Http { path: path.unwrap_or_else(path_default), status: status.unwrap_or_default(), host }
+    }
+
+    /// What is wrong with it, and what would be right.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        // What stands in the head of a request must not end it (RFC 9112 section 11.1).
+        let is_plain = |text: &str| text.len() <= TEXT_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+        match self {
+            Kind::Http { path, .. } if !path.starts_with('/') || !is_plain(path) => {
+                Some("its path must begin with / and hold printable ASCII without spaces")
+            }
+            Kind::Http { host: Some(host), .. } if host.is_empty() || !is_plain(host) => {
+                Some("its host must be printable ASCII without spaces")
+            }
+            Kind::Exec { command } if command.first().is_none_or(String::is_empty) => Some("its command is empty; give it a program"),
+            Kind::Exec { command } if command.iter().any(|arg| arg.contains('\0')) => Some("its command holds a NUL byte; take it out"),
+            _ => None,
+        }
+    }
+
     /// The word of the spec.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -169,19 +213,28 @@ impl StatusRange {
     }
 }
 
-impl TryFrom<StatusText> for StatusRange {
-    type Error = String;
-    fn try_from(text: StatusText) -> Result<Self, String> {
-        let (first, last) = match &text {
-            StatusText::One(status) => (Some(*status), Some(*status)),
-            StatusText::Range(text) => {
-                let (first, last) = text.split_once('-').unwrap_or((text, text));
-                (first.parse().ok(), last.parse().ok())
-            }
-        };
-        match (first, last) {
+/// A text or a number that is no status.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the status of a check is a number such as 204 or a range such as \"200-399\"")]
+pub struct BadStatus;
+
+impl FromStr for StatusRange {
+    type Err = BadStatus;
+    fn from_str(text: &str) -> Result<Self, BadStatus> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (first.parse().ok(), last.parse().ok()) {
             (Some(first), Some(last)) if (100..=999).contains(&first) && (first..=999).contains(&last) => Ok(StatusRange { first, last }),
-            _ => Err("the status of a check is a number such as 204 or a range such as \"200-399\"".to_owned()),
+            _ => Err(BadStatus),
+        }
+    }
+}
+
+impl TryFrom<StatusText> for StatusRange {
+    type Error = BadStatus;
+    fn try_from(text: StatusText) -> Result<Self, BadStatus> {
+        match text {
+            StatusText::One(status) => status.to_string().parse(),
+            StatusText::Range(text) => text.parse(),
         }
     }
 }
@@ -237,21 +290,11 @@ pub fn validate(checks: &[Check]) -> Result<(), BadChecks> {
 }
 
 fn fault(check: &Check) -> Option<&'static str> {
-    // What stands in the head of a request must not end it (RFC 9112 section 11.1).
-    let is_plain = |text: &str| text.len() <= TEXT_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
     let is_threshold = |count: u32| (1..=THRESHOLD_MAX).contains(&count);
-    let kind = match &check.kind {
-        Kind::Http { path, .. } if !path.starts_with('/') || !is_plain(path) => {
-            Some("its path must begin with / and hold printable ASCII without spaces")
-        }
-        Kind::Http { host: Some(host), .. } if host.is_empty() || !is_plain(host) => {
-            Some("its host must be printable ASCII without spaces")
-        }
-        Kind::Exec { command } if command.first().is_none_or(String::is_empty) => Some("its command is empty; give it a program"),
-        Kind::Exec { command } if command.iter().any(|arg| arg.contains('\0')) => Some("its command holds a NUL byte; take it out"),
-        _ => None,
-    };
-    kind.or_else(|| (!INTERVAL_MS.contains(&check.interval_ms)).then_some("interval_ms must be from 100 to 86400000"))
+    check
+        .kind
+        .fault()
+        .or_else(|| (!INTERVAL_MS.contains(&check.interval_ms)).then_some("interval_ms must be from 100 to 86400000"))
         .or_else(|| (!TIMEOUT_MS.contains(&check.timeout_ms)).then_some("timeout_ms must be from 10 to 600000"))
         .or_else(|| (check.initial_grace_ms > GRACE_MS_MAX).then_some("initial_grace_ms must be at most 86400000"))
         .or_else(|| {
