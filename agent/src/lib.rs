@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod api;
+mod artifact;
 mod check;
 mod clock;
 mod config;
@@ -27,7 +28,7 @@ mod runtime_dir;
 mod slot;
 mod usage;
 
-pub use config::Config;
+pub use config::{CACHE_BYTES_MAX, Config};
 pub use guardian::GUARDIAN_ARG;
 pub use os::guardian_main;
 pub use run::{Error, run};

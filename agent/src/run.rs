@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::api::{Server, serve};
+use crate::artifact;
 use crate::config::Config;
 use crate::guardian::keeper::{Keeper, NoInventory};
 use crate::logs::{self, LogDir};
@@ -56,6 +57,8 @@ pub enum Error {
 /// An [`Error`] of one line: it could not start, and nothing was started.
 pub async fn run(config: Config) -> Result<(), Error> {
     os::prepare()?;
+    // What speaks TLS here takes the process's own; another one that was chosen before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     config.listen.check(config.insecure)?;
     // Before anything that a signal could leave half done.
     let signals = Signals::listen().map_err(|source| Error::Io { what: "listen to signals", source })?;
@@ -95,7 +98,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     };
     let inventory = if keeps { keeper.inventory().await? } else { vec![] };
     let (name, guardian) = (facts.name.clone(), keeper.pid());
-    let mut owner = Owner::new(facts, address, runtime, logs, keeper);
+    let artifacts = artifact::Settings { directory: config.cache_dir, bytes_max: config.cache_bytes_max };
+    let mut owner = Owner::new(facts, address, runtime, logs, keeper, artifacts);
     if keeps {
         owner = owner.adopt(inventory);
     }

@@ -27,6 +27,8 @@ pub fn main() -> ExitCode {
         runtime_dir: Some(PathBuf::from(&args[0])),
         log_dir: None,
         keep_workers: std::env::var_os(KEEP).is_some(),
+        cache_dir: args.get(2).map(PathBuf::from),
+        cache_bytes_max: agent::CACHE_BYTES_MAX,
         insecure: false,
         allow_host: vec![],
     };

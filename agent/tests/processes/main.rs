@@ -15,6 +15,8 @@ mod agent_process;
 #[cfg(target_os = "linux")]
 mod api;
 #[cfg(target_os = "linux")]
+mod artifacts;
+#[cfg(target_os = "linux")]
 mod endings;
 #[cfg(target_os = "linux")]
 mod health;
@@ -36,6 +38,8 @@ mod run_as;
 mod sandbox;
 #[cfg(target_os = "linux")]
 mod sockets;
+#[cfg(target_os = "linux")]
+mod store;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -52,6 +56,7 @@ fn main() -> std::process::ExitCode {
 #[cfg(target_os = "linux")]
 fn runner() -> std::process::ExitCode {
     let tests: Vec<(&str, fn())> = [
+        artifacts::TESTS,
         endings::TESTS,
         keeping::TESTS,
         replicas::TESTS,
