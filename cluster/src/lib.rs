@@ -34,6 +34,7 @@ pub mod plan;
 pub mod restart;
 pub mod retry;
 pub mod route;
+pub mod router;
 pub mod rule;
 pub mod run_as;
 pub mod sample;
