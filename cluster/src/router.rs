@@ -5,7 +5,7 @@
 //!
 //! A path is looked at as it is forwarded, byte for byte: nothing is decoded, no `//` is made one, no dots are followed. So router and
 //! replica cannot see different paths, unless the replica follows dots: then `/public/../admin` would get out of what `/public` claims. Where a
-//! path of a rule was decisive, such a request has no app: [`Fault::Climbs`].
+//! path of a rule was decisive, such a request has no app: [`Unrouted::Climbs`].
 //!
 //! Absent from here: replicas, and taking the prefix off (`gateway`).
 
@@ -40,7 +40,7 @@ pub struct Match {
 
 /// Why a request has no app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum Unrouted {
     /// No rule claims it, and there is no default app.
     #[error("no app has a route for it")]
     Unclaimed,
@@ -79,12 +79,12 @@ impl Router {
     /// The app of a request. `host` as the client said it, perhaps with a port; `path` without its query.
     ///
     /// # Errors
-    /// A [`Fault`].
-    pub fn app_for(&self, host: &str, path: &str) -> Result<Match, Fault> {
+    /// A [`Unrouted`].
+    pub fn app_for(&self, host: &str, path: &str) -> Result<Match, Unrouted> {
         match self.claim(host, path) {
-            Some(entry) if entry.path.as_str() != "/" && climbs(path) => Err(Fault::Climbs),
+            Some(entry) if entry.path.as_str() != "/" && climbs(path) => Err(Unrouted::Climbs),
             Some(entry) => Ok(Match { app: entry.app, strip_bytes: entry.strip_bytes() }),
-            None => self.fallback.map(|app| Match { app, strip_bytes: 0 }).ok_or(Fault::Unclaimed),
+            None => self.fallback.map(|app| Match { app, strip_bytes: 0 }).ok_or(Unrouted::Unclaimed),
         }
     }
 

@@ -90,11 +90,11 @@ fn neighbours_in_the_order_of_bytes_do_not_hide_a_rule() {
 #[test]
 fn what_nobody_claims_has_no_app_without_a_default_one() {
     let router = Router::new(&table(None, &[("a", vec![rule("/a")])]));
-    assert_eq!(router.app_for("h", "/b"), Err(Fault::Unclaimed));
+    assert_eq!(router.app_for("h", "/b"), Err(Unrouted::Unclaimed));
     assert_eq!(router.app_for("h", "/a/b"), Ok(Match { app: 0, strip_bytes: 0 }));
-    assert_eq!(Router::default().app_for("h", "/"), Err(Fault::Unclaimed));
+    assert_eq!(Router::default().app_for("h", "/"), Err(Unrouted::Unclaimed));
     // The table may name one that it does not have.
-    assert_eq!(Router::new(&table(Some("gone"), &[("a", vec![])])).app_for("h", "/"), Err(Fault::Unclaimed));
+    assert_eq!(Router::new(&table(Some("gone"), &[("a", vec![])])).app_for("h", "/"), Err(Unrouted::Unclaimed));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn dots_do_not_lead_out_of_what_a_path_claims() {
         "/public/..;a=b/admin",
         "/public//../admin",
     ] {
-        assert_eq!(router.app_for("h", bad), Err(Fault::Climbs), "{bad}");
+        assert_eq!(router.app_for("h", bad), Err(Unrouted::Climbs), "{bad}");
         // Where no path was decisive there is nothing to get out of.
         assert_eq!(app(&router, "h.example", bad), 1, "{bad}");
     }
@@ -176,9 +176,9 @@ proptest! {
             let path = format!("{path}{end}");
             let found = router.app_for(host, &path);
             match naive(&apps, host, &path) {
-                Some(_) if found == Err(Fault::Climbs) => prop_assert!(climbs(&path)),
+                Some(_) if found == Err(Unrouted::Climbs) => prop_assert!(climbs(&path)),
                 Some(expected) => prop_assert_eq!(found.map(|found| found.app), Ok(expected)),
-                None => prop_assert_eq!(found, Err(Fault::Unclaimed)),
+                None => prop_assert_eq!(found, Err(Unrouted::Unclaimed)),
             }
         }
     }
