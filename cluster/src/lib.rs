@@ -39,6 +39,7 @@ pub mod rule;
 pub mod run_as;
 pub mod sample;
 pub mod settings;
+pub mod shrink;
 pub mod slot;
 pub mod state;
 pub mod status;

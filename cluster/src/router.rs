@@ -25,6 +25,8 @@ pub struct Router {
     /// By what follows the `*.`.
     wildcard: BTreeMap<String, Paths>,
     any: Paths,
+    /// There is no rule at all.
+    is_plain: bool,
     fallback: Option<usize>,
 }
 
@@ -53,7 +55,7 @@ impl Router {
     /// The rules of a table.
     #[must_use]
     pub fn new(table: &RoutingTable) -> Self {
-        let mut router = Router::default();
+        let mut router = Router { is_plain: table.apps.values().all(|routes| routes.rules.is_empty()), ..Router::default() };
         for (number, (name, routes)) in table.apps.iter().enumerate() {
             router.take(number, routes);
             if table.fallback.as_ref() == Some(name) {
@@ -81,7 +83,8 @@ impl Router {
     /// # Errors
     /// A [`Unrouted`].
     pub fn app_for(&self, host: &str, path: &str) -> Result<Match, Unrouted> {
-        match self.claim(host, path) {
+        let claim = if self.is_plain { None } else { self.claim(host, path) };
+        match claim {
             Some(entry) if entry.path.as_str() != "/" && climbs(path) => Err(Unrouted::Climbs),
             Some(entry) => Ok(Match { app: entry.app, strip_bytes: entry.strip_bytes() }),
             None => self.fallback.map(|app| Match { app, strip_bytes: 0 }).ok_or(Unrouted::Unclaimed),
@@ -90,9 +93,11 @@ impl Router {
 
     /// The most particular rule that claims the request.
     fn claim(&self, host: &str, path: &str) -> Option<&Entry> {
+        if self.exact.is_empty() && self.wildcard.is_empty() {
+            return self.any.longest(path);
+        }
         let mut room = [0; HOST_BYTES_MAX];
-        let has_hosts = !self.exact.is_empty() || !self.wildcard.is_empty();
-        let host = if has_hosts { plain(host, &mut room) } else { None };
+        let host = plain(host, &mut room);
         let exact = host.and_then(|host| self.exact.get(host)?.longest(path));
         let wildcard = || {
             let (first, suffix) = host?.split_once('.')?;

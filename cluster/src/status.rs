@@ -56,6 +56,8 @@ pub struct NodeStatus {
     pub detail: String,
     /// How many replicas of the list below are there.
     pub replicas: u32,
+    /// Its labels in force.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A replica.
@@ -143,6 +145,7 @@ impl ClusterState {
                 state: node.state(&self.settings, now),
                 detail: node.detail(&self.settings, now),
                 replicas: on_node.get(&node.member.url).copied().unwrap_or(0),
+                labels: node.labels.clone(),
             })
             .collect();
         Status { apps, nodes, replicas }

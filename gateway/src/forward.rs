@@ -234,7 +234,9 @@ fn too_late(app: &App, unreached: Option<&connect::Error>) -> Problem {
 fn no_app(why: Unrouted, outbound: &Outbound) -> Problem {
     let (path, host) = (outbound.path(), outbound.host());
     match why {
-        Unrouted::Unclaimed => Problem::new(StatusCode::NOT_FOUND, format!("no app serves {path} on {host}; GET /v1/routes tells who serves what")),
+        Unrouted::Unclaimed => {
+            Problem::new(StatusCode::NOT_FOUND, format!("no app serves {path} on {host}; GET /v1/routes tells who serves what"))
+        }
         Unrouted::Climbs => Problem::new(
             StatusCode::BAD_REQUEST,
             format!("{path} has a segment \"..\", which may lead out of what the app's route claims; ask for the path that is meant"),

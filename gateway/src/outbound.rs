@@ -20,9 +20,9 @@ use crate::downstream::Downstream;
 use crate::fields;
 use crate::framing::Framing;
 use crate::link::Lease;
+use crate::prefix::Stripped;
 use crate::problem::Problem;
 use crate::record::Record;
-use crate::prefix::Stripped;
 use crate::request::RequestHead;
 
 /// A replica that does not ask for the body within this time may be one that never does: then we do.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use cluster::app::AppName;
 use cluster::balance;
 use cluster::route::RouteKey;
-use cluster::router::{Unrouted, Router};
+use cluster::router::{Router, Unrouted};
 use cluster::traffic::{Balance, Traffic};
 
 use crate::ack::ThreadAck;
@@ -264,7 +264,8 @@ mod tests {
     fn turns_go_round_exactly_and_go_on_with_the_next_table() {
         let ledger = ledger();
         let ack = ThreadAck::new(Arc::new(Notify::new()));
-        let (first, _) = Table::build(&published(&ledger, &[(1, false), (2, false), (3, false)]), &Table::default(), &[], 0, &Limits::default(), &ack);
+        let (first, _) =
+            Table::build(&published(&ledger, &[(1, false), (2, false), (3, false)]), &Table::default(), &[], 0, &Limits::default(), &ack);
         assert_eq!(picks(&first, 4, &[]), [1, 2, 3, 1]);
         let (second, left) = Table::build(&published(&ledger, &[(1, false), (2, false)]), &first, &[], 0, &Limits::default(), &ack);
         assert!(left.is_empty());

@@ -80,9 +80,17 @@ fn case_port_and_last_dot_of_a_host_do_not_count() {
 #[test]
 fn neighbours_in_the_order_of_bytes_do_not_hide_a_rule() {
     let router = router(&["/api", "/api-x", "/api/y", "/api/y/z.a", "/ap"]);
-    for (path, expected) in
-        [("/api/x", 0), ("/api-x/1", 1), ("/api/y-", 0), ("/api/y/z", 2), ("/api/y/z.a", 3), ("/ap/", 4), ("/a", 5), ("/apj", 5), ("/api0", 5)]
-    {
+    for (path, expected) in [
+        ("/api/x", 0),
+        ("/api-x/1", 1),
+        ("/api/y-", 0),
+        ("/api/y/z", 2),
+        ("/api/y/z.a", 3),
+        ("/ap/", 4),
+        ("/a", 5),
+        ("/apj", 5),
+        ("/api0", 5),
+    ] {
         assert_eq!(app(&router, "h", path), expected, "{path}");
     }
 }
@@ -125,7 +133,17 @@ fn dots_do_not_lead_out_of_what_a_path_claims() {
         // Where no path was decisive there is nothing to get out of.
         assert_eq!(app(&router, "h.example", bad), 1, "{bad}");
     }
-    for good in ["/public", "/public/.", "/public/...", "/public/..a", "/public/a..", "/public/a..;/b", "/public/%252e%252e/x", "/public/a%2fb", "/public/%2"] {
+    for good in [
+        "/public",
+        "/public/.",
+        "/public/...",
+        "/public/..a",
+        "/public/a..",
+        "/public/a..;/b",
+        "/public/%252e%252e/x",
+        "/public/a%2fb",
+        "/public/%2",
+    ] {
         assert_eq!(app(&router, "h", good), 0, "{good}");
     }
     assert_eq!(app(&router, "h", "/other/../public"), 2);
@@ -158,7 +176,8 @@ fn hosts() -> impl Strategy<Value = String> {
 }
 
 fn paths() -> impl Strategy<Value = String> {
-    prop::collection::vec(prop::sample::select(vec!["a", "b", "a-", "ab", "a.", "a0"]), 0..4).prop_map(|segments| format!("/{}", segments.join("/")))
+    prop::collection::vec(prop::sample::select(vec!["a", "b", "a-", "ab", "a.", "a0"]), 0..4)
+        .prop_map(|segments| format!("/{}", segments.join("/")))
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod finished;
+mod placing;
 mod properties;
 mod scenarios;
 mod world;

@@ -80,9 +80,12 @@ fn host_and_path_tell_whose_request_it_is() {
     }
     run(async {
         let client = Http2::connect(rig.addr).await;
-        for (url, expected) in
-            [("http://shop.test/", "shop"), ("http://shop.test/api", "api"), ("http://SHOP.test:8000/", "shop"), ("http://a.test/", "worker")]
-        {
+        for (url, expected) in [
+            ("http://shop.test/", "shop"),
+            ("http://shop.test/api", "api"),
+            ("http://SHOP.test:8000/", "shop"),
+            ("http://a.test/", "worker"),
+        ] {
             let answer = client.ask(Request::builder().uri(url).body(()).unwrap()).await.unwrap();
             assert_eq!(answer.text(), expected, "{url}");
         }
