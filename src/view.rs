@@ -1,5 +1,7 @@
 //! The cluster as `/status` shows it, read tolerantly: a controller of another version may say more.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -51,6 +53,9 @@ pub struct Node {
     /// How many replicas it runs.
     #[serde(default)]
     pub replicas: u64,
+    /// What is said of its host.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A replica.
@@ -84,6 +89,13 @@ pub struct Replica {
     /// How often it was started again.
     #[serde(default)]
     pub restarts: u64,
+}
+
+impl Node {
+    /// Its labels, as they are written: `disk=ssd,zone=a`.
+    pub fn labels(&self) -> String {
+        self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    }
 }
 
 impl Status {

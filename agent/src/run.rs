@@ -8,7 +8,7 @@ use crate::api::{Server, serve};
 use crate::config::Config;
 use crate::guardian::keeper::Keeper;
 use crate::logs::{self, LogDir};
-use crate::node::{self, BadName};
+use crate::node;
 use crate::os::{self, Signals};
 use crate::owner::{Door, Ended, Owner};
 use crate::runtime_dir::{self, RuntimeDir};
@@ -24,7 +24,7 @@ pub enum Error {
     Listen(#[from] gateway::listen::Error),
     /// Its name.
     #[error(transparent)]
-    Name(#[from] BadName),
+    Node(#[from] node::Error),
     /// Its runtime directory.
     #[error(transparent)]
     RuntimeDir(#[from] runtime_dir::Error),
@@ -62,7 +62,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         .ok_or_else(|| io::Error::other("there is no listener"))
         .and_then(std::net::TcpListener::local_addr)
         .map_err(|source| Error::Io { what: "tell the address that it listens on", source })?;
-    let facts = node::facts(config.name.as_deref(), address.port())?;
+    let facts = node::facts(config.name.as_deref(), &config.labels, address.port())?;
     let runtime = RuntimeDir::open(config.runtime_dir.as_deref(), address)?;
     let logs = match LogDir::open(config.log_dir.as_deref(), config.runtime_dir.as_deref(), address) {
         Ok(logs) => logs,

@@ -20,6 +20,7 @@ pub fn main() -> ExitCode {
     let config = agent::Config {
         listen: gateway::listen::Listen::Loopback { port: args.get(1).map_or(0, |port| port.parse().unwrap()) },
         name: Some("test-node".to_owned()),
+        labels: std::collections::BTreeMap::new(),
         runtime_dir: Some(PathBuf::from(&args[0])),
         log_dir: None,
         insecure: false,

@@ -80,6 +80,9 @@ pub struct Node {
     /// How many replicas are there.
     #[schema(example = 2)]
     pub replicas: u32,
+    /// Its labels in force: those that were set here win over those that its agent has from its own command line.
+    #[schema(example = json!({"zone": "a"}))]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A replica.
@@ -274,6 +277,7 @@ impl From<status::NodeStatus> for Node {
             state: node.state.into(),
             detail: node.detail,
             replicas: node.replicas,
+            labels: node.labels,
         }
     }
 }
