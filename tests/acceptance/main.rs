@@ -31,5 +31,6 @@ mod process_trees;
 mod restarts;
 mod seven;
 mod silence;
+mod specs;
 mod stale_connections;
 mod traffic;
