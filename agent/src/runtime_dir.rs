@@ -53,6 +53,12 @@ pub struct RuntimeDir {
     parent_is_ours: bool,
 }
 
+/// The name of the link in a replica's directory that leads to its temporary directory, where it has one.
+pub const TMP_LINK: &str = "tmp";
+
+/// The name of the socket in a replica's directory that it may speak up at.
+pub const NOTIFY_SOCKET: &str = "notify";
+
 /// How often the making of a directory is tried again, because another agent that ends has just removed it.
 const TRIES: u32 = 5;
 
@@ -101,18 +107,21 @@ impl RuntimeDir {
         self.path.join("replicas").join(id.to_string())
     }
 
-    /// Removes what lies there of a replica.
-    pub fn remove_replica(&self, id: ReplicaId) {
-        if let Err(e) = fs::remove_dir_all(self.replica(id))
-            && e.kind() != ErrorKind::NotFound
+    /// Makes the directory of a replica that runs as another user, who must get to what is its own in there, and no further.
+    pub fn let_through(&self, id: ReplicaId) -> io::Result<()> {
+        let replica = self.replica(id);
+        os::private_directory(&replica)?;
+        if self.parent_is_ours
+            && let Some(parent) = self.path.parent()
         {
-            tracing::warn!(replica = %id, "cannot remove its pipes: {e}");
+            os::let_through(parent)?;
         }
+        [&self.path, &self.path.join("replicas"), &replica].into_iter().try_for_each(|path| os::let_through(path))
     }
 
     /// Removes it: the agent ends. Where logs lie in it, they stay.
     pub fn remove(self) {
-        let removed = fs::remove_dir_all(self.path.join("replicas"));
+        let removed = remove_replicas(&self.path.join("replicas"));
         if let Err(e) = removed.and_then(|()| if self.is_ours { fs::remove_dir(&self.path) } else { Ok(()) })
             && e.kind() != ErrorKind::DirectoryNotEmpty
         {
@@ -144,12 +153,51 @@ impl RuntimeDir {
         if ended > 0 || !ids.is_empty() {
             tracing::warn!(replicas = ids.len(), processes = ended, "ended what an agent left behind that was killed");
         }
-        match fs::remove_dir_all(&replicas) {
+        match remove_replicas(&replicas) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(leftovers(e)),
             _ => {}
         }
         os::private_directory(&replicas).map(drop).map_err(leftovers)
     }
+}
+
+/// Where the temporary files of a replica lie: among those of this host.
+pub fn tmp_of(id: ReplicaId) -> PathBuf {
+    std::env::temp_dir().join(tmp_name(id))
+}
+
+fn tmp_name(id: ReplicaId) -> String {
+    format!("ostler-{id}")
+}
+
+/// Removes the directory of a replica and its temporary directory. Links in them are removed and never followed. It takes its time where
+/// there are many files.
+pub fn remove_replica(directory: &Path) -> io::Result<()> {
+    let id = directory.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<ReplicaId>().ok());
+    if let (Some(id), Ok(tmp)) = (id, fs::read_link(directory.join(TMP_LINK)))
+        && tmp.file_name().is_some_and(|name| *name == *tmp_name(id))
+    {
+        match fs::remove_dir_all(&tmp) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(io::Error::new(e.kind(), format!("cannot remove {}: {e}", tmp.display())));
+            }
+            _ => {}
+        }
+    }
+    fs::remove_dir_all(directory)
+}
+
+fn remove_replicas(replicas: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(replicas)? {
+        let entry = entry?;
+        // Where temporary files resist, the pipes go all the same.
+        if entry.file_type()?.is_dir()
+            && let Err(e) = remove_replica(&entry.path())
+        {
+            tracing::warn!("cannot remove what a replica left: {e}");
+        }
+    }
+    fs::remove_dir_all(replicas)
 }
 
 fn prepare(path: &Path, parent: Option<&(PathBuf, bool)>) -> io::Result<(bool, Option<File>)> {
@@ -174,6 +222,8 @@ pub fn directory_name(listening: SocketAddr) -> String {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -203,6 +253,31 @@ mod tests {
         let opened = RuntimeDir::open(Some(dir.path()), listening()).unwrap();
         assert!(!old.exists());
         assert_eq!(opened.replica(id), dir.path().canonicalize().unwrap().join("replicas").join(id.to_string()));
+    }
+
+    #[test]
+    fn the_temporary_directory_goes_with_its_replica_and_nothing_that_links_lead_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = ReplicaId(7);
+        let (replica, tmp, other) = (dir.path().join(id.to_string()), dir.path().join(tmp_name(id)), dir.path().join("other"));
+        for path in [&replica, &tmp, &other] {
+            fs::create_dir(path).unwrap();
+        }
+        fs::write(other.join("file"), "kept").unwrap();
+        symlink(&other, tmp.join("link")).unwrap();
+        symlink(&tmp, replica.join(TMP_LINK)).unwrap();
+        remove_replica(&replica).unwrap();
+        assert!(!tmp.exists() && !replica.exists() && other.join("file").exists());
+        // A link that leads to what no agent makes, and one that its user has put in the place of the directory.
+        fs::create_dir(&replica).unwrap();
+        symlink(&other, replica.join(TMP_LINK)).unwrap();
+        remove_replica(&replica).unwrap();
+        assert!(other.join("file").exists());
+        fs::create_dir(&replica).unwrap();
+        symlink(&other, &tmp).unwrap();
+        symlink(&tmp, replica.join(TMP_LINK)).unwrap();
+        remove_replica(&replica).unwrap();
+        assert!(other.join("file").exists() && fs::symlink_metadata(&tmp).is_err());
     }
 
     #[test]

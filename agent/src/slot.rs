@@ -16,6 +16,7 @@ use crate::check::Voice;
 use crate::guardian::protocol::Spawn;
 use crate::owner::Watched;
 use crate::port::Reservation;
+use crate::usage::Metered;
 
 /// One replica.
 #[derive(Debug)]
@@ -70,6 +71,18 @@ pub struct Attempt {
     pub voice: Option<Voice>,
     /// How it was started, where a check is started the same way.
     pub spawn: Option<Box<Spawn>>,
+    /// What its processes use, once that was looked at.
+    pub usage: Option<Metered>,
+}
+
+impl Attempt {
+    /// Its socket was opened for it, at this port.
+    pub fn is_called_at(&mut self, port: u16) {
+        self.port = Some(port);
+        if let Some(spawn) = &mut self.spawn {
+            spawn.env.insert("PORT".to_owned(), port.to_string());
+        }
+    }
 }
 
 /// A task that asks something of an attempt, ended with what holds it.

@@ -128,7 +128,8 @@ pub struct CheckReport {
     pub error: String,
 }
 
-/// Without a check for readiness, a replica is ready once its port has accepted a connection.
+/// Without a check for readiness, a replica is ready once its port has accepted a connection, or once it has lived for a moment with a
+/// socket that was handed over to it.
 #[must_use]
 pub fn port_decides(checks: &[Check]) -> bool {
     !checks.iter().any(|check| check.purpose.is_readiness())

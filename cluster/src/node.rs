@@ -10,6 +10,7 @@ use crate::liveness::Contact;
 use crate::member::Member;
 use crate::now::Now;
 use crate::settings::Settings;
+use crate::usage::NodeUsage;
 use crate::wire::{Assignment, NodeFacts, ObservedPhase, ReplicaReport, Stamp};
 
 /// A node: a member, and what was heard of it.
@@ -41,6 +42,8 @@ pub struct Node {
     pub restarted: bool,
     /// What it says that it runs.
     pub observed: BTreeMap<ReplicaId, Observed>,
+    /// What it says of what is used there. For people only.
+    pub usage: NodeUsage,
     /// The assignment that it obeys.
     pub applied: Option<Stamp>,
     /// Generations used so far in this epoch.
@@ -172,6 +175,7 @@ impl Node {
             refusal: None,
             restarted: false,
             observed: BTreeMap::new(),
+            usage: NodeUsage::default(),
             applied: None,
             generation: 0,
             sent: None,

@@ -9,6 +9,7 @@ use crate::node::{Node, Observed};
 use crate::now::Now;
 use crate::settings::LATE_MS;
 use crate::state::ClusterState;
+use crate::usage::NodeUsage;
 use crate::wire::{AGENT_SERVICE, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Stamp};
 
 impl ClusterState {
@@ -98,6 +99,7 @@ impl ClusterState {
             node.leaving = false;
             node.applied = None;
             node.observed.clear();
+            node.usage = NodeUsage::default();
             if !keep_workers {
                 node.restarted = true;
             }
@@ -135,6 +137,9 @@ impl ClusterState {
             self.overtaken(later.epoch);
         }
         let Some(node) = self.nodes.get_mut(&id) else { return };
+        if matches!(line.news, News::Snapshot(_)) {
+            node.usage.forget_replicas();
+        }
         match line.news {
             News::Snapshot(snapshot) => {
                 node.reported = true;
@@ -165,6 +170,11 @@ impl ClusterState {
             }
             News::Replica(_) | News::Heartbeat(_) => {}
             News::Leaving(_) => node.leaving = true,
+        }
+        if let Some(usage) = line.usage
+            && let Some(node) = self.nodes.get_mut(&id)
+        {
+            node.usage.take(usage, &node.observed, now.mono_ms);
         }
     }
 

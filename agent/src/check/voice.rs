@@ -12,9 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::os::{self, NotifySocket};
+use crate::runtime_dir::NOTIFY_SOCKET;
 
-/// The name of the socket in the replica's directory.
-const SOCKET: &str = "notify";
 /// One that talks all the time is heard so often.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -40,7 +39,7 @@ impl Voice {
     pub fn new(checks: &[Check], directory: &Path, id: ReplicaId, api: SocketAddr) -> io::Result<Option<(Self, Variables)>> {
         let Some(check) = checks.iter().find(|check| check.kind == Kind::Push) else { return Ok(None) };
         let token = uuid::Uuid::new_v4().simple().to_string();
-        let path = directory.join(SOCKET);
+        let path = directory.join(NOTIFY_SOCKET);
         os::private_directory(directory)?;
         let socket = NotifySocket::bind(&path)?;
         let mut env = vec![

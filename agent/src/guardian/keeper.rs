@@ -144,7 +144,13 @@ impl Keeper {
             match &mut self.state {
                 State::Up(line) => match turn(line, &self.outbox).await {
                     Turn::Heard(Message::Pong) => line.unanswered = None,
-                    Turn::Heard(message) => return Happening::Said(message),
+                    Turn::Heard(message) => {
+                        // One that has much to do answers later; that it says what it does is an answer as well.
+                        if let Some(since) = &mut line.unanswered {
+                            *since = Instant::now();
+                        }
+                        return Happening::Said(message);
+                    }
                     Turn::Wrote(bytes) => {
                         self.outbox.drain(..bytes);
                     }

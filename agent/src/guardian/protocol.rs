@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use cluster::ReplicaId;
 use cluster::limits::{Enforcement, Limits};
 use cluster::logs::LogSpec;
+use cluster::run_as::{RunAs, Sandbox};
 use cluster::supervise::Exit;
 use cluster::tree::Tree;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,27 @@ pub struct Spawn {
     pub log: PathBuf,
     /// How much of it.
     pub log_spec: LogSpec,
+    /// As whom and where it runs.
+    #[serde(default)]
+    pub run_as: RunAs,
+    /// The files that it may use; all that its user may, unless said.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+    /// The temporary directory to make for it.
+    #[serde(default)]
+    pub private_tmp: Option<PathBuf>,
+    /// The socket to hand over to it.
+    #[serde(default)]
+    pub socket: Option<HandedOver>,
+}
+
+/// A listening socket that the guardian opens, and keeps while a replica has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// Its name: the replica that it was opened for.
+    pub socket: ReplicaId,
+    /// What the process that gets it knows it as (`LISTEN_FDNAMES`).
+    pub name: String,
 }
 
 /// A cgroup: the directory, and how `/proc/PID/cgroup` names it.
@@ -126,8 +148,11 @@ pub enum Message {
         tree: Tree,
         /// Why not by the cgroup that was asked for.
         without: Option<String>,
-        /// What came of its limits.
+        /// What came of its limits, and of its sandbox.
         limits: Enforcement,
+        /// The port of the socket that it was handed.
+        #[serde(default)]
+        port: Option<u16>,
     },
     /// The attempt's process could not be started.
     SpawnFailed {
@@ -218,6 +243,10 @@ mod tests {
             strict_limits: true,
             log: "/var/log/x".into(),
             log_spec: LogSpec::default(),
+            run_as: RunAs { user: Some("nobody".into()), umask: Some(0o27), ..RunAs::default() },
+            sandbox: Some(Sandbox { read: vec!["/srv".into()], write: vec![] }),
+            private_tmp: Some("/tmp/x".into()),
+            socket: Some(HandedOver { socket: ReplicaId(4), name: "web".into() }),
         };
         let commands = [
             Command::Spawn(Box::new(spawn.clone())),
@@ -239,8 +268,9 @@ mod tests {
                 tree: Tree::Cgroup,
                 without: None,
                 limits: Enforcement::from([("nice".into(), "enforced".into())]),
+                port: Some(4),
             },
-            Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()), limits: Enforcement::new() },
+            Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()), limits: Enforcement::new(), port: None },
             Message::SpawnFailed { attempt, error: "no".into() },
             Message::Exited { attempt, exit: Exit::Signal(9), last_lines: vec!["bye".into()] },
             Message::Exited { attempt, exit: Exit::Code(-1), last_lines: vec![] },

@@ -20,12 +20,16 @@ pub use imp::guardian_main;
 pub(crate) use imp::GuardianProcess;
 /// The agent's end of the line to its guardian: a tokio stream.
 pub(crate) use imp::GuardianSocket;
+/// Reads what this host uses.
+pub(crate) use imp::HostUsageReader;
 /// The socket that a replica speaks up at.
 pub(crate) use imp::NotifySocket;
 /// What the agent is told from outside: goodbye, and that a child of it ended.
 pub(crate) use imp::Signals;
 /// An agent's cgroup, in which each attempt gets one.
 pub(crate) use imp::Trees;
+/// Reads what the processes of one attempt use.
+pub(crate) use imp::UsageReader;
 /// Ends what children of this process are left: true when there are none. Call again until it is.
 pub(crate) use imp::end_children;
 /// Ends what an agent that is gone left behind.
@@ -34,6 +38,8 @@ pub(crate) use imp::end_leftovers;
 pub(crate) use imp::hostname;
 /// Whether a path is a regular file that can be executed.
 pub(crate) use imp::is_executable;
+/// Lets other users go through a directory to what they know in it.
+pub(crate) use imp::let_through;
 /// Locks a directory for as long as the file lives; `None` when somebody else holds it.
 pub(crate) use imp::lock_directory;
 /// Where this user's agents keep the output of their replicas.

@@ -7,6 +7,7 @@ use cluster::ReplicaId;
 use cluster::app::{ABILITY_HEALTH, ABILITY_RESTART_WHEN};
 use cluster::fence::{self, Held, Verdict};
 use cluster::placeholder::ABILITY_PLACEHOLDERS;
+use cluster::run_as::{ABILITY_RUN_AS, ABILITY_SANDBOX, ABILITY_SOCKET};
 use cluster::supervise::{Event, Replica, Rules};
 use cluster::wire::{AssignedPhase, AssignedReplica, Assignment, Stamp};
 
@@ -14,7 +15,7 @@ use super::{Owner, Refused};
 use crate::slot::Slot;
 
 /// What this agent can do beyond the basics, by the names that an assignment's `requires` may hold.
-const ABILITIES: &[&str] = &[ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_PLACEHOLDERS];
+const ABILITIES: &[&str] = &[ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_RUN_AS, ABILITY_SANDBOX, ABILITY_SOCKET, ABILITY_PLACEHOLDERS];
 
 /// The shortest wait before the second restart in a row and each one after it, in milliseconds.
 const RESTART_MS_MIN: u64 = 20;
@@ -36,7 +37,7 @@ impl Owner {
             self.held = Held { cluster: Some(assignment.cluster), stamp: Some(stamp) };
             self.apply(assignment);
             // Watchers learn at once that it is obeyed.
-            self.observers.heartbeat(self.standing());
+            self.observers.heartbeat(None, self.standing());
         }
         Ok(stamp)
     }
@@ -48,10 +49,13 @@ impl Owner {
             self.feed(id, Event::Wanted(AssignedPhase::Stop));
         }
         let specs: BTreeMap<String, Arc<_>> = assignment.specs.into_iter().map(|(key, spec)| (key, Arc::new(spec))).collect();
-        for replica in &assignment.replicas {
-            if self.slots.contains_key(&replica.id) {
-                self.feed(replica.id, Event::Wanted(replica.phase));
-            } else if let Some(spec) = specs.get(&replica.spec_key()) {
+        // First who is to go: a new replica may take over what one of them has.
+        let (known, new): (Vec<_>, Vec<_>) = assignment.replicas.iter().partition(|replica| self.slots.contains_key(&replica.id));
+        for replica in known {
+            self.feed(replica.id, Event::Wanted(replica.phase));
+        }
+        for replica in new {
+            if let Some(spec) = specs.get(&replica.spec_key()) {
                 self.begin(replica, Arc::clone(spec));
             }
         }

@@ -8,6 +8,7 @@ mod commands;
 mod life;
 mod logs;
 mod request;
+mod usage;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,11 +18,12 @@ use std::time::Duration;
 use cluster::ReplicaId;
 use cluster::fence::Held;
 use cluster::limits::missing;
+use cluster::socket::Sockets;
 use cluster::supervise::Event;
 use cluster::wire::{NodeFacts, ReplicaReport, Snapshot};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::check::{Checks, Word};
 use crate::clock::Clock;
@@ -38,6 +40,7 @@ use crate::slot::Slot;
 
 use commands::Commands;
 pub use request::{Busy, Door, Refused, Request};
+use usage::UsageRound;
 pub use watch::Watched;
 
 /// A sign of life comes this often: more often than every 500 ms, so that one that is a little late is still in time.
@@ -53,6 +56,9 @@ const OBSERVED_FOR_MS: u64 = 300;
 
 /// Old output is removed this often, and soon after replicas are gone.
 const CLEAN_EVERY_MS: u64 = 60_000;
+
+/// At the end of the agent, for the files of replicas that are gone.
+const REMOVAL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What is left for others to end.
 #[derive(Debug)]
@@ -82,6 +88,10 @@ pub struct Owner {
     /// When there was a watcher last, in monotonic milliseconds.
     observed_at_ms: Option<u64>,
     slots: BTreeMap<ReplicaId, Slot>,
+    /// Which replica has which socket that is handed over.
+    sockets: Sockets,
+    /// Directories that are being removed, of replicas that are gone.
+    removals: JoinSet<()>,
     probes: JoinSet<(ReplicaId, u32)>,
     checks: Checks,
     /// When the next check of each replica is due, in monotonic milliseconds.
@@ -102,6 +112,7 @@ pub struct Owner {
     flushed_at_ms: u64,
     goodbye: Option<Goodbye>,
     figures: Figures,
+    usage: UsageRound,
 }
 
 impl Owner {
@@ -120,6 +131,8 @@ impl Owner {
             lease_until_ms: 0,
             observed_at_ms: None,
             slots: BTreeMap::new(),
+            sockets: Sockets::default(),
+            removals: JoinSet::new(),
             probes: JoinSet::new(),
             checks: Checks::new(),
             agenda: BTreeSet::new(),
@@ -133,6 +146,7 @@ impl Owner {
             flushed_at_ms: 0,
             goodbye: None,
             figures: Figures::default(),
+            usage: UsageRound::new(),
         }
     }
 
@@ -154,7 +168,8 @@ impl Owner {
                 },
                 () = sleep_until(wake) => self.tick(),
                 _ = heartbeat.tick() => {
-                    self.observers.heartbeat(self.standing());
+                    let usage = self.new_usage();
+                    self.observers.heartbeat(usage, self.standing());
                     self.clean_logs();
                 }
                 happening = self.keeper.next() => self.happened(happening),
@@ -167,6 +182,7 @@ impl Owner {
                 Some(done) = self.checks.next() => self.checked(done),
                 Some((id, attempt, push)) = self.words.1.recv() => self.heard(id, attempt, push),
                 Some(_) = self.listeners.join_next() => {}
+                Some(_) = self.removals.join_next() => {}
                 Some(request) = requests.recv() => self.answer(request),
             }
             if self.flush() {
@@ -179,14 +195,19 @@ impl Owner {
         }
         self.flushed_at_ms = 0;
         self.flush();
+        // What is not done by then is done with the whole runtime directory.
+        let _ = timeout(REMOVAL_DEADLINE, async { while self.removals.join_next().await.is_some() {} }).await;
         Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs }
     }
 
     fn happened(&mut self, happening: Happening) {
         match happening {
-            Happening::Said(Message::Spawned { attempt, pid, tree, without, limits }) => {
+            Happening::Said(Message::Spawned { attempt, pid, tree, without, limits, port }) => {
                 if let Some(slot) = self.slots.get_mut(&attempt.id).filter(|slot| slot.replica.attempt == attempt.attempt) {
                     slot.attempt.tree = Some(tree);
+                    if let Some(port) = port {
+                        slot.attempt.is_called_at(port);
+                    }
                     if let Some(said) = missing(&limits) {
                         tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "{said}");
                     }
@@ -229,8 +250,15 @@ impl Owner {
         let goodbye = self.goodbye.iter().flat_map(|goodbye| [goodbye.stop_at_ms, self.lease_until_ms, unobserved]);
         let goodbye = goodbye.filter(|at| *at > now_ms);
         let flush = (!self.dirty.is_empty() || !self.gone.is_empty()).then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
-        self.clock
-            .instant(replicas.chain(goodbye).chain(flush).chain(self.agenda.first().map(|(due_ms, _)| *due_ms)).min().unwrap_or(u64::MAX))
+        self.clock.instant(
+            replicas
+                .chain(goodbye)
+                .chain(flush)
+                .chain([self.usage.due_ms])
+                .chain(self.agenda.first().map(|(due_ms, _)| *due_ms))
+                .min()
+                .unwrap_or(u64::MAX),
+        )
     }
 
     fn tick(&mut self) {
@@ -245,6 +273,7 @@ impl Owner {
             self.feed(id, Event::Tick);
         }
         self.tick_checks(now.mono_ms);
+        self.look_at_usage(now.mono_ms);
     }
 
     /// What stands in every line of observations.

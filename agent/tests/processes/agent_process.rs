@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,11 +55,25 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
-        Home { dir: tempfile::tempdir().unwrap() }
+        let home = Home { dir: tempfile::tempdir().unwrap() };
+        // For temporary files of replicas: any user may have some.
+        std::fs::create_dir(home.tmp()).unwrap();
+        std::fs::set_permissions(home.tmp(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        home
     }
 
     pub fn runtime(&self) -> PathBuf {
         self.dir.path().join("runtime")
+    }
+
+    /// Where temporary files go.
+    pub fn tmp(&self) -> PathBuf {
+        self.dir.path().join("tmp")
+    }
+
+    /// Where everything of it lies.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn log(&self) -> String {
@@ -81,10 +96,15 @@ impl Agent {
     }
 
     pub fn start_with(home: &Home, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_program(home, &this_program(), change)
+    }
+
+    /// An agent that is a copy of this program.
+    pub fn start_program(home: &Home, program: &str, change: impl FnOnce(&mut Command)) -> Self {
         let home_log = home.dir.path().join("log");
         let log = File::create(&home_log).unwrap();
-        let mut command = Command::new(this_program());
-        command.arg("agent").arg(home.runtime()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut command = Command::new(program);
+        command.arg("agent").arg(home.runtime()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).env("TMPDIR", home.tmp());
         change(&mut command);
         let child = command.spawn().unwrap();
         let port = wait_for("the agent is ready", Duration::from_secs(20), || {
@@ -143,6 +163,23 @@ impl Agent {
         let mut body = json!({ "cluster": CLUSTER, "epoch": 1, "generation": generation, "lease_ms": 60_000, "specs": {}, "replicas": [] });
         body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         http::call(self.port, "PUT", "/v1/assignment", &[], body.to_string().as_bytes())
+    }
+
+    /// What a replica has written to stdout, once it has written a line that says "done".
+    pub fn said(&self, id: &str) -> Vec<String> {
+        let lines = wait_for("it has said all", Duration::from_secs(20), || {
+            let logs = http::get(self.port, &format!("/v1/replicas/{id}/logs?stream=stdout")).body;
+            logs.lines().any(|line| line == "done").then_some(logs)
+        });
+        lines.lines().map(str::to_owned).collect()
+    }
+
+    /// What is said of a replica that waits for its next attempt.
+    pub fn wait_backoff(&self, id: &str) -> String {
+        self.wait("it waits", |replicas| {
+            let replica = replicas.iter().find(|replica| replica["id"] == id && replica["phase"] == "backoff")?;
+            Some(replica["detail"].as_str().unwrap().to_owned())
+        })
     }
 
     /// What it runs.

@@ -403,7 +403,14 @@ impl Agent {
 
     fn line(&self, node: NodeId, link: &mut Link, news: News) -> Event {
         link.seq += 1;
-        let line = ObserveLine { instance: self.instance, seq: link.seq, applied: self.held.stamp, cluster: self.named_cluster(), news };
+        let line = ObserveLine {
+            instance: self.instance,
+            seq: link.seq,
+            applied: self.held.stamp,
+            cluster: self.named_cluster(),
+            usage: None,
+            news,
+        };
         Event::Line { node, line }
     }
 

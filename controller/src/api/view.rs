@@ -8,6 +8,8 @@ use cluster::{health, status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::usage::{NodeUsage, Usage};
+
 /// The whole cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Status {
@@ -63,7 +65,7 @@ pub struct App {
 }
 
 /// A node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Node {
     /// Minted when it was added.
     pub id: String,
@@ -83,6 +85,9 @@ pub struct Node {
     /// Its labels in force: those that were set here win over those that its agent has from its own command line.
     #[schema(example = json!({"zone": "a"}))]
     pub labels: BTreeMap<String, String>,
+    /// What its host uses; absent while that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<NodeUsage>,
 }
 
 /// A replica.
@@ -113,7 +118,7 @@ pub struct Replica {
     pub port: Option<u16>,
     /// What its processes are known by, while there is one.
     pub tree: Option<Tree>,
-    /// What came of each limit that its app asks for, by name: `enforced`, or `not enforced: ` and why.
+    /// What came of each limit that its app asks for, by name, and of its `sandbox`: `enforced`, which may be followed by how, or `not enforced: ` and why.
     pub limits: BTreeMap<String, String>,
     /// How long its process has been running.
     #[schema(example = 12.4)]
@@ -126,6 +131,9 @@ pub struct Replica {
     pub log_dropped_bytes: u64,
     /// Its health checks.
     pub checks: Vec<Check>,
+    /// What its processes use; absent while that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 /// What holds the processes of a replica together.
@@ -278,6 +286,7 @@ impl From<status::NodeStatus> for Node {
             detail: node.detail,
             replicas: node.replicas,
             labels: node.labels,
+            usage: node.usage.map(|usage| NodeUsage::new(usage, node.cores)),
         }
     }
 }
@@ -300,6 +309,7 @@ impl From<status::ReplicaStatus> for Replica {
             restarts: replica.restarts,
             log_dropped_bytes: replica.log_dropped_bytes,
             checks: replica.checks.into_iter().map(Check::from).collect(),
+            usage: replica.usage.map(Usage::from),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -19,8 +19,11 @@ use super::cgroup::{Tree, remove_agents};
 use super::exec_checks::{CHECKS, ExecChecks};
 use super::output::{Output, Room};
 use super::process::{Reaped, end_children, kill_below, kill_child, reap_one, stat};
+use super::signal_file::SignalFile;
+use super::sockets::Sockets;
 use super::start::{Cgroups, Started, start};
 use super::strays::{Strays, Suspect};
+use super::surroundings::{Listening, take_listen_fd};
 use super::system::prepare;
 use crate::guardian::CGROUPS_VARIABLE;
 use crate::guardian::protocol::{Attempt, Cgroup, Command, LINE_BYTES_MAX, Message, Spawn, encode};
@@ -64,7 +67,7 @@ struct Guardian {
     agent: UnixStream,
     from_agent: Vec<u8>,
     to_agent: Vec<u8>,
-    signals: OwnedFd,
+    signals: SignalFile,
     epoll: OwnedFd,
     replicas: BTreeMap<ReplicaId, Entry>,
     /// Whose pipes the numbers of events mean.
@@ -76,6 +79,8 @@ struct Guardian {
     /// When logs are to be seen to; `None` while none needs it.
     care_at: Option<Instant>,
     room: Room,
+    sockets: Sockets,
+    _listen_fd: Option<OwnedFd>,
 }
 
 struct Entry {
@@ -113,7 +118,8 @@ impl Guardian {
         }
         let agent = UnixStream::from(stdin);
         agent.set_nonblocking(true)?;
-        let signals = signal_file()?;
+        let signals = SignalFile::open()?;
+        let listen_fd = take_listen_fd(signals.as_fd())?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &agent, epoll::EventData::new_u64(AGENT), epoll::EventFlags::IN)?;
         epoll::add(&epoll, &signals, epoll::EventData::new_u64(SIGNALS), epoll::EventFlags::IN)?;
@@ -131,6 +137,8 @@ impl Guardian {
             look_again_ms: LOOK_AGAIN_MS_MIN,
             care_at: None,
             room: Room { buffer: vec![0; BUFFER_BYTES], records: Vec::new() },
+            sockets: Sockets::default(),
+            _listen_fd: listen_fd,
         })
     }
 
@@ -142,7 +150,7 @@ impl Guardian {
             let look_again = is_waiting.then(|| Duration::from_millis(self.look_again_ms));
             let care = self.care_at.map(|at| at.saturating_duration_since(Instant::now()));
             let checks = self.checks.wait_ms().map(Duration::from_millis);
-            let wait = look_again.into_iter().chain(care).chain(checks).min().map(timespec);
+            let wait = look_again.into_iter().chain(care).chain(checks).chain(self.sockets.wait()).min().map(timespec);
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
                 Ok(0) if is_waiting => self.look_again_ms = (self.look_again_ms * 2).min(LOOK_AGAIN_MS_MAX),
@@ -151,7 +159,7 @@ impl Guardian {
             }
             let has = |number| events.iter().any(|event| event.data.u64() == number);
             if has(SIGNALS) {
-                self.forget_signals();
+                self.signals.forget();
                 self.reap();
             }
             for message in self.checks.end_late() {
@@ -174,6 +182,7 @@ impl Guardian {
                 }
             }
             self.care();
+            self.sockets.close_old();
             if has(AGENT) && !self.hear()? {
                 return Ok(());
             }
@@ -272,6 +281,7 @@ impl Guardian {
                         self.queue(&Message::Log { id, news });
                     }
                 }
+                self.sockets.release(id);
                 self.end_unowned();
                 Ok(())
             }
@@ -300,18 +310,25 @@ impl Guardian {
             self.pipes.insert(pipes, id);
             self.replicas.insert(id, Entry { output, pipes, live: None });
         }
-        let Some(entry) = self.replicas.get_mut(&id) else { return Err(io::Error::other("its pipes are gone")) };
-        if entry.live.is_some() {
+        let runs = |other| self.replicas.get(&other).is_some_and(|entry| entry.live.is_some());
+        if runs(id) {
             return Err(io::Error::other("the attempt before it has processes left"));
         }
+        let listening = spawn.socket.as_ref().map(|wanted| {
+            let (socket, port) = self.sockets.of(wanted, id, runs)?;
+            io::Result::Ok(Listening { socket, port, name: &wanted.name })
+        });
+        let listening = listening.transpose().map_err(|e| io::Error::other(format!("its socket cannot be opened: {e}")))?;
+        let Some(entry) = self.replicas.get_mut(&id) else { return Err(io::Error::other("its pipes are gone")) };
         entry.output.begin();
-        let Started { pid, cgroups, without, limits } = start(spawn, &entry.output)?;
+        let Started { pid, cgroups, without, limits } = start(spawn, &entry.output, listening)?;
         let tree = if cgroups.tree.is_some() { cluster::tree::Tree::Cgroup } else { cluster::tree::Tree::Session };
         // A child that was not reaped has a stat, even if it ended already.
         let started = stat(pid).map_or(0, |stat| stat.started);
         let session = pid.as_raw_nonzero().get();
         entry.live = Some(Live { attempt: spawn.attempt.attempt, session, started, first: First::Runs(pid), killing: false, cgroups });
-        Ok(Message::Spawned { attempt: spawn.attempt, pid: session.unsigned_abs(), tree, without, limits })
+        let port = listening.map(|listening| listening.port);
+        Ok(Message::Spawned { attempt: spawn.attempt, pid: session.unsigned_abs(), tree, without, limits, port })
     }
 
     fn kill(&mut self, of: Attempt) -> io::Result<()> {
@@ -440,39 +457,12 @@ impl Guardian {
         }
         Ok(())
     }
-
-    fn forget_signals(&self) {
-        let mut record = [0_u8; 8 * size_of::<libc::signalfd_siginfo>()];
-        while rustix::io::read(&self.signals, &mut record).is_ok_and(|n| n == record.len()) {}
-    }
 }
 
 fn queue(to_agent: &mut Vec<u8>, message: &Message) {
     // Bounded by what the agent asked for: at most three messages for each attempt, and one at a time for each log.
     if let Ok(line) = encode(message) {
         to_agent.extend_from_slice(&line);
-    }
-}
-
-/// A file that becomes readable when a child ended. The signals that ask a program to end are taken as well, and mean nothing here:
-/// the guardian ends with its agent, and the agent sees to it that replicas end in order.
-fn signal_file() -> io::Result<OwnedFd> {
-    // SAFETY: `set` is initialised by sigemptyset before it is read; the calls touch nothing else. signalfd returns a new descriptor
-    // that nobody else owns, or -1.
-    unsafe {
-        let mut set = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigemptyset(&raw mut set);
-        for signal in [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
-            libc::sigaddset(&raw mut set, signal);
-        }
-        if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let fd = libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(fd))
     }
 }
 
@@ -489,6 +479,7 @@ fn spawn_sentence(spawn: &Spawn, error: &io::Error) -> String {
     match error.raw_os_error() {
         // The file itself was there when the agent looked.
         Some(libc::ENOENT) => format!("{program} cannot be started: its interpreter or loader is not there"),
+        Some(libc::ENOEXEC) => format!("{program} cannot be started: {}", super::no_exec::reason(&spawn.program)),
         _ => format!("{program} cannot be started: {error}"),
     }
 }

@@ -1,23 +1,34 @@
 //! Linux.
 
+mod birth;
 mod cgroup;
 mod clone_into;
 mod exec_checks;
 mod guardian;
+mod image;
+mod landlock;
 mod last_lines;
 mod leftovers;
 mod log;
 mod log_files;
+mod no_exec;
 mod notify;
 mod output;
 mod own_limits;
 mod peer;
+mod private_tmp;
 mod process;
+mod sandbox;
+mod signal_file;
 mod signals;
+mod sockets;
 mod spawn;
 mod start;
 mod strays;
+mod surroundings;
 mod system;
+mod usage;
+mod user;
 
 pub(crate) use cgroup::{Trees, make_trees};
 pub use guardian::guardian_main;
@@ -27,4 +38,7 @@ pub(crate) use peer::peer_may_command;
 pub(crate) use process::{end_children, reap};
 pub(crate) use signals::Signals;
 pub(crate) use spawn::{GuardianProcess, GuardianSocket, start_guardian};
-pub(crate) use system::{hostname, is_executable, lock_directory, log_base, memory_bytes, prepare, private_directory, runtime_base};
+pub(crate) use system::{
+    hostname, is_executable, let_through, lock_directory, log_base, memory_bytes, prepare, private_directory, runtime_base,
+};
+pub(crate) use usage::{HostUsageReader, UsageReader};

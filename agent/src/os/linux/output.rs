@@ -35,6 +35,11 @@ pub struct Room {
     pub records: Vec<u8>,
 }
 
+/// Where the pipes of a replica are, by its directory.
+pub fn pipes(directory: &Path) -> Vec<PathBuf> {
+    [Stream::Stdout, Stream::Stderr].map(|stream| directory.join(stream.name())).to_vec()
+}
+
 /// Both streams of one replica, and its log.
 #[derive(Debug)]
 pub struct Output {

@@ -1,21 +1,17 @@
-//! Between fork and exec: how the guardian and the replicas are started.
+//! How the guardian is started, and what every process that is started here does first.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, setsid};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, setsid};
 
-use super::clone_into::start_into;
-use super::own_limits::OwnLimits;
 use crate::guardian::{CGROUPS_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
 
 /// The kernel's signals are 1 to 64, a set of them 8 bytes (signal(7); not so on MIPS, where this does nothing).
@@ -74,53 +70,8 @@ fn own_program() -> (PathBuf, OsString) {
     (program, name)
 }
 
-/// How a process gets into its cgroups.
-#[derive(Debug, Default)]
-pub struct Entrance {
-    /// The directory of the first, if it is one that a process can be started in.
-    pub into: Option<OwnedFd>,
-    /// The doors of all of them: see `Tree::door`.
-    pub doors: Vec<OwnedFd>,
-}
-
-/// Starts the process of an attempt, as a child of this one, which must have one thread. It is in its cgroups before it runs anything
-/// that is not of this program, so nothing that it starts is outside.
-pub fn start_replica(spawn: &protocol::Spawn, own: OwnLimits, entrance: Entrance, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
-    let guardian = getpid();
-    let Entrance { into, doors } = entrance;
-    let is_born_inside = Arc::new(AtomicBool::new(into.is_some()));
-    let through = Arc::clone(&is_born_inside);
-    let mut command = Command::new(&spawn.program);
-    command.args(&spawn.args).env_clear().envs(&spawn.env).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    let prepare = move || become_replica(guardian, own, doors.get(usize::from(through.load(Ordering::Relaxed))..).unwrap_or_default());
-    // SAFETY: `become_replica` makes system calls only, each of them async-signal-safe.
-    unsafe { command.pre_exec(prepare) };
-    if let Some(into) = into
-        && let Some(pid) = start_into(into.as_fd(), &mut command)?
-    {
-        return Ok(pid);
-    }
-    is_born_inside.store(false, Ordering::Relaxed);
-    // The handle is let go: all children are reaped in one place.
-    to_pid(command.spawn()?.id())
-}
-
-fn become_replica(guardian: Pid, own: OwnLimits, doors: &[OwnedFd]) -> io::Result<()> {
-    for door in doors {
-        rustix::io::write(door, b"0")?;
-    }
-    detach()?;
-    own.set()?;
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    if getppid() != Some(guardian) {
-        // The guardian died before the signal was set, so that it would never come.
-        return Err(io::Error::from_raw_os_error(libc::ESRCH));
-    }
-    Ok(())
-}
-
 /// A session of its own, signals as they are by default, none of them blocked, and no open file that was not meant for it.
-fn detach() -> io::Result<()> {
+pub fn detach() -> io::Result<()> {
     setsid()?;
     // SAFETY: `none` is initialised by sigemptyset before it is read; it is this process's own mask that is set.
     unsafe {
@@ -143,6 +94,7 @@ fn detach() -> io::Result<()> {
     Ok(())
 }
 
-fn to_pid(raw: u32) -> io::Result<Pid> {
+/// A number that the standard library has for a child.
+pub fn to_pid(raw: u32) -> io::Result<Pid> {
     i32::try_from(raw).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other(format!("{raw} is not a pid")))
 }
