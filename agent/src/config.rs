@@ -1,5 +1,6 @@
 //! What an agent is told at its start.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gateway::listen::Listen;
@@ -14,6 +15,8 @@ pub struct Config {
     pub listen: Listen,
     /// The name that people know it by; the default is `hostname:port`.
     pub name: Option<String>,
+    /// What is said of its host, for apps to choose by.
+    pub labels: BTreeMap<String, String>,
     /// Where the pipes of its replicas lie; the default is named after its port.
     pub runtime_dir: Option<PathBuf>,
     /// Where the output of its replicas is kept; the default is `logs` in `runtime_dir` if that is given, else it is named after its port.

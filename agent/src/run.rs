@@ -9,7 +9,7 @@ use crate::artifact;
 use crate::config::Config;
 use crate::guardian::keeper::{Keeper, NoInventory};
 use crate::logs::{self, LogDir};
-use crate::node::{self, BadName};
+use crate::node;
 use crate::os::{self, ManagerWord, Signals};
 use crate::owner::{Door, Ended, Owner};
 use crate::runtime_dir::{self, RuntimeDir};
@@ -25,7 +25,7 @@ pub enum Error {
     Listen(#[from] gateway::listen::Error),
     /// Its name.
     #[error(transparent)]
-    Name(#[from] BadName),
+    Node(#[from] node::Error),
     /// Its runtime directory.
     #[error(transparent)]
     RuntimeDir(#[from] runtime_dir::Error),
@@ -69,7 +69,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         .and_then(std::net::TcpListener::local_addr)
         .map_err(|source| Error::Io { what: "tell the address that it listens on", source })?;
     let keeps = config.keep_workers;
-    let facts = node::facts(config.name.as_deref(), address.port(), keeps)?;
+    let facts = node::facts(config.name.as_deref(), &config.labels, address.port(), keeps)?;
     let runtime = RuntimeDir::open(config.runtime_dir.as_deref(), address, keeps)?;
     let logs = match LogDir::open(config.log_dir.as_deref(), config.runtime_dir.as_deref(), address) {
         Ok(logs) => logs,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cluster::router::Unrouted;
 use http::StatusCode;
 use tokio::time::{sleep, timeout};
 
@@ -29,8 +30,6 @@ use crate::sticky::Sticky;
 use crate::stream::Stream;
 use crate::table::App;
 
-/// How often a request that was sent and got no answer may be sent again.
-const RETRIES_MAX: u32 = 2;
 /// How often a request may go to another connection of the same replica, because the one that it was given to was at its end.
 const MOVES_MAX: u32 = 16;
 /// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third.
@@ -71,23 +70,25 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
     // What is told if the request was sent, and no other replica is found for it.
     let mut unanswered: Option<Problem> = None;
     let mut unreached: Option<connect::Error> = None;
-    let mut patience = Patience::default();
+    let mut patience = Patience::new(core);
     loop {
         // From here until the request is counted in flight nothing is awaited: so an acknowledged table is exact.
         let table = core.table();
-        let Some(app) = table.app_for(outbound.host(), outbound.path()) else {
-            if !table.has_come() {
+        outbound.restore_path();
+        let (app, strip_bytes) = match table.app_for(outbound.host(), outbound.path()) {
+            Ok(found) => found,
+            Err(Unrouted::Unclaimed) if !table.has_come() => {
                 let not_yet = |_| Problem::passing("the gateway has just started and does not know the apps yet; try again");
                 patience.next_table(core).await.map_err(not_yet)?;
                 continue;
             }
-            return Err(if table.is_empty() {
-                Problem::passing("there is no app here yet")
-            } else {
-                Problem::new(StatusCode::NOT_FOUND, format!("no app serves {} on {}", outbound.path(), outbound.host()))
-            });
+            Err(_) if table.is_empty() => return Err(Problem::passing("there is no app here yet")),
+            Err(why) => return Err(no_app(why, outbound)),
         };
+        outbound.strip_path(strip_bytes);
         outbound.record.is_for(app);
+        down.client.set_body_idle_ms(app.limits.body_idle_ms);
+        patience.is_given(app.limits.hold_ms);
         let sticky = sticky.get_or_insert_with(|| Sticky::read(&app.traffic.balance, outbound.written(), || app.random()));
         let same = again.take().filter(|replica| !replica.is_retired());
         let must_be_new = same.is_some();
@@ -124,8 +125,8 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
                     outbound.record.count_replay();
                     tried.push(replica);
                     unreached = Some(error);
-                    if patience.is_over(core) {
-                        return Err(unanswered.unwrap_or_else(|| too_late(core, app, unreached.as_ref())));
+                    if patience.is_over() {
+                        return Err(unanswered.unwrap_or_else(|| too_late(app, unreached.as_ref())));
                     }
                     continue;
                 }
@@ -135,7 +136,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
         // Most requests go to their first replica at once: the clock need not be asked again.
         let is_first = tried.is_empty() && !must_be_new && patience.is_whole();
         let sent_at = if is_first { outbound.record.begun() } else { Instant::now() };
-        let failure = match exchange::run(&core.limits, down, outbound, &mut lease, &mut input).await {
+        let failure = match exchange::run(&core.limits, app.limits.first_byte_ms, down, outbound, &mut lease, &mut input).await {
             Ok(head) => {
                 let now = Instant::now();
                 replica.saw(head.status >= 500, now.saturating_duration_since(sent_at));
@@ -149,7 +150,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
         if failure.is_replicas_fault() && !lease.is_reused {
             replica.saw(true, sent_at.elapsed());
         }
-        let may_retry = outbound.head.is_idempotent && outbound.can_replay() && retries < RETRIES_MAX;
+        let may_retry = outbound.head.is_idempotent && outbound.can_replay() && retries < app.limits.retries_max;
         let must_pause = match failure {
             Failure::Client => return Err(client_fault(outbound)),
             Failure::Unsent if outbound.can_replay() => {
@@ -161,10 +162,10 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
                 return Err(out_of_budget(&replica, app));
             }
             Failure::Unanswered | Failure::Broken | Failure::Lost if may_retry => {
-                unanswered = Some(no_answer(core, &failure, &replica, outbound, retries));
+                unanswered = Some(no_answer(app, &failure, &replica, outbound, retries));
                 outbound.record.count_retry();
                 retries += 1;
-                retries == RETRIES_MAX
+                retries > 1 && retries == app.limits.retries_max
             }
             Failure::Unsent
             | Failure::Unanswered
@@ -173,7 +174,7 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
             | Failure::Unasked
             | Failure::Late
             | Failure::Lost => {
-                return Err(no_answer(core, &failure, &replica, outbound, retries));
+                return Err(no_answer(app, &failure, &replica, outbound, retries));
             }
         };
         let may_move = lease.link().is_outlived() && moves < MOVES_MAX;
@@ -216,17 +217,31 @@ async fn wait_for_replica(
             let max = core.limits.hold_max;
             Err(Problem::passing(format!("no replica of app {name} is ready, and {max} requests wait for one already; try again")))
         }
-        Err(Spent::Late) => Err(too_late(core, app, unreached)),
+        Err(Spent::Late) => Err(too_late(app, unreached)),
     }
 }
 
 /// What is told of a request that found no replica in time.
-fn too_late(core: &Core, app: &App, unreached: Option<&connect::Error>) -> Problem {
-    let (name, hold_ms) = (&app.name, core.limits.hold_ms);
+fn too_late(app: &App, unreached: Option<&connect::Error>) -> Problem {
+    let (name, hold_ms) = (&app.name, app.limits.hold_ms);
     Problem::passing(match unreached {
         Some(error) => format!("no replica of app {name} could be reached within {hold_ms} ms: {error}; try again"),
         None => format!("no replica of app {name} became ready within {hold_ms} ms; see GET /status, and try again"),
     })
+}
+
+/// What is told of a request that belongs to no app.
+fn no_app(why: Unrouted, outbound: &Outbound) -> Problem {
+    let (path, host) = (outbound.path(), outbound.host());
+    match why {
+        Unrouted::Unclaimed => {
+            Problem::new(StatusCode::NOT_FOUND, format!("no app serves {path} on {host}; GET /v1/routes tells who serves what"))
+        }
+        Unrouted::Climbs => Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("{path} has a segment \"..\", which may lead out of what the app's route claims; ask for the path that is meant"),
+        ),
+    }
 }
 
 /// What is told of an answer that changes the protocol when nobody had asked for it.
@@ -240,13 +255,13 @@ fn client_fault(outbound: &Outbound) -> Problem {
 }
 
 /// What is told of a request that was sent and is not sent again.
-fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbound, retries: u32) -> Problem {
+fn no_answer(app: &App, failure: &Failure, replica: &Replica, outbound: &Outbound, retries: u32) -> Problem {
     let id = replica.key.replica;
     let method = outbound.head.method;
     match failure {
         Failure::Late => Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
-            format!("replica {id} has the request and sent no answer within {} ms; it may still carry it out", core.limits.first_byte_ms),
+            format!("replica {id} has the request and sent no answer within {} ms; it may still carry it out", app.limits.first_byte_ms),
         ),
         Failure::Lost => Problem::new(
             StatusCode::BAD_GATEWAY,
@@ -278,9 +293,10 @@ fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbo
         ),
         Failure::Unsent | Failure::Unanswered => {
             let before = match retries {
-                0 => "",
-                1 => "; it had been sent once before",
-                _ => "; it had been sent twice before",
+                0 => String::new(),
+                1 => "; it had been sent once before".to_owned(),
+                2 => "; it had been sent twice before".to_owned(),
+                times => format!("; it had been sent {times} times before"),
             };
             Problem::new(
                 StatusCode::BAD_GATEWAY,
@@ -311,7 +327,7 @@ async fn to_api(core: &Rc<Core>, door: &LocalDoor, down: &mut Downstream, outbou
     }
     let mut lease = Lease::open(core, Stream::Local(ours), None);
     let mut input = Input::new(&core.buffers);
-    match exchange::run(&core.limits, down, outbound, &mut lease, &mut input).await {
+    match exchange::run(&core.limits, core.limits.first_byte_ms, down, outbound, &mut lease, &mut input).await {
         Ok(head) => {
             down.client.answer_is_from_api();
             let after = outbound.record.begun().elapsed();

@@ -31,6 +31,9 @@ pub struct AgentArgs {
     /// The name of this node [default: HOSTNAME:PORT]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// What is said of this host, for apps to choose by, as in zone=a; may be given several times. `ostler label` overrides it
+    #[arg(long, value_name = "KEY=VALUE", value_parser = cluster::label::parse)]
+    label: Vec<(String, String)>,
     /// Where pipes of running replicas are kept [default: /run/ostler/PORT for root, or $XDG_RUNTIME_DIR/ostler/PORT]
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
@@ -68,6 +71,7 @@ impl AgentArgs {
         Config {
             listen: self.listen.map_or(Listen::Loopback { port: self.port }, Listen::Exactly),
             name: self.name.clone(),
+            labels: self.label.iter().cloned().collect(),
             runtime_dir: self.runtime_dir.clone(),
             log_dir: self.log_dir.clone(),
             keep_workers: self.keep_workers,

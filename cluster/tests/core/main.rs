@@ -3,6 +3,7 @@
 
 mod finished;
 mod keeping;
+mod placing;
 mod properties;
 mod scenarios;
 mod world;

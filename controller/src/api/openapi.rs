@@ -4,7 +4,7 @@ use utoipa::OpenApi;
 use utoipa::openapi;
 
 use super::json::Json;
-use super::{apps, logs, metrics, nodes, reads, routes};
+use super::{apps, labels, logs, metrics, nodes, reads, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ Bodies are JSON whatever their Content-Type; every refusal is an application/pro
         reads::apps,
         reads::app,
         reads::nodes,
+        labels::label,
         reads::replicas,
         reads::version,
         reads::healthz,
