@@ -11,6 +11,7 @@ use crate::constraint::Placement;
 use crate::health::Check;
 use crate::limits::Limits;
 use crate::logs::LogSpec;
+use crate::origin::Origin;
 use crate::placeholder::{self, ABILITY_PLACEHOLDERS};
 use crate::restart::{RestartPolicy, When};
 use crate::rule::RouteRule;
@@ -21,6 +22,8 @@ use crate::traffic_policy::TrafficPolicy;
 pub const COUNT_MAX: u32 = 1_000_000;
 /// How many replicas an app has whose spec does not say.
 pub const COUNT_DEFAULT: u32 = 1;
+/// Of how many revisions of an app it is kept how a replica is run, the present one among them.
+pub const REVISIONS_KEPT: usize = 20;
 /// The most apps that one app may use.
 pub const USES_MAX: usize = 64;
 
@@ -211,6 +214,18 @@ pub struct App {
     /// How its requests reach its replicas.
     #[serde(default, skip_serializing_if = "is_default")]
     pub traffic: TrafficPolicy,
+    /// Who said that it is wanted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub origin: Origin,
+    /// When its spec was changed last, in milliseconds since 1970; 0 where that is not known.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub changed_unix_ms: u64,
+    /// How replicas of earlier revisions are run: they run on until others are ready in their place. The latest [`REVISIONS_KEPT`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub earlier: BTreeMap<u64, AppSpec>,
+    /// It is to go, and is kept until no node has anything of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
 }
 
 impl App {
@@ -227,7 +242,17 @@ impl App {
             routes: vec![],
             placement: Placement::default(),
             traffic: TrafficPolicy::default(),
+            origin: Origin::default(),
+            changed_unix_ms: 0,
+            earlier: BTreeMap::new(),
+            deleted: false,
         }
+    }
+
+    /// How a replica of this revision is run. Of one that is not kept any more: as those of the present one.
+    #[must_use]
+    pub fn spec_of(&self, revision: u64) -> &AppSpec {
+        self.earlier.get(&revision).filter(|_| revision != self.revision).unwrap_or(&self.spec)
     }
 
     /// The seed's app: the demo payload, with no replicas until somebody asks for them.

@@ -32,6 +32,7 @@ impl ClusterState {
         let routes = self.renew_table(now);
         let assignments = self.assignments(now);
         let forget = self.finished_tombstones();
+        let forget_apps = self.finished_apps();
         let taken_over = self.nodes.iter().filter(|(_, node)| node.was_taken_over()).map(|(id, _)| *id).collect();
         self.tell_of_nodes(now);
         self.tell_of_plan(&plan);
@@ -41,6 +42,7 @@ impl ClusterState {
             routes,
             raise_epoch_at_least: self.superseded_by.filter(|_| !self.has_raised).map(|by| by.saturating_add(1)),
             forget,
+            forget_apps,
             taken_over,
             story: std::mem::take(&mut self.story),
             plan,
@@ -218,8 +220,9 @@ impl ClusterState {
                     stops.push((replica.id, stamp));
                 }
                 if let Some(app) = self.apps.get(&replica.app) {
-                    requires.extend(app.spec.requires());
-                    specs.entry(replica.spec_key()).or_insert_with(|| app.spec.clone());
+                    let spec = app.spec_of(replica.revision);
+                    requires.extend(spec.requires());
+                    specs.entry(replica.spec_key()).or_insert_with(|| spec.clone());
                 }
             }
             let assignment = Assignment {
@@ -262,6 +265,22 @@ impl ClusterState {
                 }
         };
         self.nodes.iter().filter(|(id, node)| node.member.removed && is_finished(id, node)).map(|(id, _)| *id).collect()
+    }
+
+    /// Apps on their way out of which no node has anything any more.
+    fn finished_apps(&self) -> Vec<AppName> {
+        if self.superseded_by.is_some() {
+            return vec![];
+        }
+        let silent = |node: &Node| !node.member.removed && node.is_ours() && node.may_hide_something();
+        if self.nodes.values().any(silent) {
+            return vec![];
+        }
+        let is_there = |name: &AppName| {
+            let runs = |node: &Node| node.observed.values().any(|seen| seen.report.app == *name && !node.is_gone());
+            self.slots.values().any(|slot| slot.app == *name) || self.nodes.values().any(runs)
+        };
+        self.apps.values().filter(|app| app.deleted && !is_there(&app.name)).map(|app| app.name.clone()).collect()
     }
 
     fn tell_of_nodes(&mut self, now: Now) {

@@ -1,5 +1,6 @@
 //! What the control loop tells its shell to do.
 
+use crate::app::AppName;
 use crate::id::NodeId;
 use crate::plan::Plan;
 use crate::route::RoutingTable;
@@ -17,6 +18,8 @@ pub struct Effects {
     pub raise_epoch_at_least: Option<u64>,
     /// Tombstones that have done their work: delete these members from the store.
     pub forget: Vec<NodeId>,
+    /// Apps that were deleted, and of which no node has anything any more: delete them from the store.
+    pub forget_apps: Vec<AppName>,
     /// Nodes that obey this cluster now: clear their `take_over` in the store. It is spent once, or two clusters that were both
     /// told to take a node over would do so in turn for ever.
     pub taken_over: Vec<NodeId>,

@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod app;
+pub mod apply;
 pub mod artifact;
 pub mod balance;
 pub mod constraint;
@@ -27,6 +28,7 @@ pub mod node;
 pub mod node_url;
 pub mod now;
 mod observe;
+pub mod origin;
 pub mod outlier;
 pub mod placeholder;
 pub mod placement;
@@ -42,6 +44,7 @@ pub mod settings;
 pub mod shrink;
 pub mod slot;
 pub mod socket;
+pub mod source;
 pub mod state;
 pub mod status;
 pub mod supervise;

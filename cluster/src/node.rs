@@ -289,6 +289,17 @@ impl Node {
         matches!(self.contact, Contact::Lost { .. } | Contact::Left)
     }
 
+    /// It may run what nobody here knows of: it has not said yet what it runs, or was lost and may come back.
+    #[must_use]
+    pub fn may_hide_something(&self) -> bool {
+        match &self.contact {
+            Contact::New { .. } => self.awaited || self.facts.is_some(),
+            Contact::Up { .. } | Contact::Broken { .. } => !self.reported,
+            Contact::Lost { process_gone, .. } => !process_gone,
+            Contact::Left => false,
+        }
+    }
+
     /// It is heard, and has said what it runs.
     #[must_use]
     pub fn is_live(&self, settings: &Settings, now: Now) -> bool {

@@ -3,6 +3,8 @@
 //! Absent from here: carrying it out (`decide`), and choosing a node (`placement`). The order of the passes is the policy: what is
 //! gone is let go, what is found is adopted, what is too much drains, what is missing starts, what has drained stops.
 
+mod rollout;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::{App, AppName};
@@ -26,7 +28,7 @@ pub struct Plan {
     /// For each app, in sentences, why what is wanted is not there yet.
     pub waiting: BTreeMap<AppName, Vec<String>>,
     /// For each app, how many replicas beyond the desired count the plan allows: those on nodes that go, until others are ready
-    /// in their place.
+    /// in their place, and one while a revision takes the place of another.
     pub surge: BTreeMap<AppName, u32>,
 }
 
@@ -209,17 +211,23 @@ impl Planner<'_> {
             all.into_iter().partition(|id| self.slots.get(id).is_some_and(|slot| is_going(slot.node)));
 
         self.outdated(app, &mut staying);
-        self.surplus(app, &mut staying);
+        let old = self.retire(app, &mut staying);
+        let surge = if old.is_some() { rollout::ROLLOUT_SURGE } else { 0 };
+        let surplus = staying.len().saturating_sub(app.desired as usize + surge);
+        self.let_go_of(app, &mut staying, surplus, &format!("{} replicas of {} are wanted", app.desired, app.name));
         let places = staying.iter().filter_map(|id| self.slots.get(id)).map(|slot| slot.node);
         let mut candidates = Candidates::new(state, app, &self.load, places, self.now);
         let nowhere = candidates.is_empty();
-        let missing = (app.desired as usize).saturating_sub(staying.len());
+        let missing = self.missing(app, &staying, old);
         if missing > 0 {
-            let started = self.start(app, missing, &going, &mut candidates, ids);
+            let started = self.start(app, missing, &going, old, &mut candidates, ids);
             staying.extend(started);
         }
         self.replace_failing(app, &staying, &mut candidates, ids);
         self.let_go(app, going, &staying, nowhere);
+        if let Some(old) = old {
+            self.explain_rollout(app, &staying, old);
+        }
         self.explain_failures(app, &staying);
     }
 
@@ -242,9 +250,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Fewer are wanted than there are.
-    fn surplus(&mut self, app: &App, staying: &mut Vec<ReplicaId>) {
-        let surplus = staying.len().saturating_sub(app.desired as usize);
+    /// Lets so many of these go, the ones first that an app can do without.
+    fn let_go_of(&mut self, app: &App, of: &mut Vec<ReplicaId>, surplus: usize, reason: &str) {
         if surplus == 0 {
             return;
         }
@@ -254,11 +261,11 @@ impl Planner<'_> {
         };
         let state = self.state;
         let value = |node: NodeId| state.nodes.get(&node).and_then(|node| spread_value(app, node));
-        let victims = first_to_go(staying.iter().filter_map(standing), value, surplus);
+        let victims = first_to_go(of.iter().filter_map(standing), value, surplus);
         for victim in &victims {
-            self.drain(*victim, format!("{} replicas of {} are wanted", app.desired, app.name));
+            self.drain(*victim, reason.to_owned());
         }
-        staying.retain(|id| !victims.contains(id));
+        of.retain(|id| !victims.contains(id));
     }
 
     fn drain(&mut self, id: ReplicaId, reason: String) {
@@ -286,6 +293,7 @@ impl Planner<'_> {
         app: &App,
         missing: usize,
         going: &[ReplicaId],
+        old: Option<u64>,
         candidates: &mut Candidates,
         ids: &mut dyn IdSource,
     ) -> Vec<ReplicaId> {
@@ -316,7 +324,10 @@ impl Planner<'_> {
             let reason = match (lost.get(nth), leaver) {
                 (Some(place), _) => format!("in place of what {} ran", self.node_label(*place)),
                 (None, Some(leaver)) => format!("{} is going", self.node_label(leaver)),
-                (None, None) => format!("{} replicas of {} are wanted", app.desired, app.name),
+                (None, None) => match old {
+                    Some(old) => format!("revision {} of {} takes the place of revision {old}", app.revision, app.name),
+                    None => format!("{} replicas of {} are wanted", app.desired, app.name),
+                },
             };
             started.push(self.start_one(app, node, false, reason, ids));
         }
@@ -331,7 +342,7 @@ impl Planner<'_> {
             staying.iter().filter(is_ready).filter_map(|id| self.slots.get(id)).map(|slot| (slot.revision, slot.node)).collect();
         for id in staying {
             let Some(slot) = self.slots.get(id).cloned() else { continue };
-            let Some(seen) = state.seen(*id, &slot) else { continue };
+            let Some(seen) = state.seen(*id, &slot).filter(|_| slot.revision == app.revision) else { continue };
             let fails = seen.report.failures >= FAILURES_BEFORE_MOVE && !seen.report.ready;
             let runs_elsewhere =
                 || ready.range((slot.revision, NodeId(0))..=(slot.revision, NodeId(u128::MAX))).any(|(_, node)| *node != slot.node);
@@ -349,6 +360,10 @@ impl Planner<'_> {
     /// Replicas on nodes that go: each drains once another is ready in its place, or when none can be.
     fn let_go(&mut self, app: &App, mut going: Vec<ReplicaId>, staying: &[ReplicaId], nowhere: bool) {
         if going.is_empty() {
+            let surge = staying.len().saturating_sub(app.desired as usize);
+            if surge > 0 {
+                self.plan.surge.insert(app.name.clone(), u32::try_from(surge).unwrap_or(u32::MAX));
+            }
             return;
         }
         let state = self.state;
@@ -417,7 +432,7 @@ impl Planner<'_> {
             .iter()
             .filter(|(_, slot)| slot.phase == AssignedPhase::Drain)
             .filter_map(|(id, slot)| {
-                let drain_ms = state.apps.get(&slot.app).map_or(0, |app| app.spec.drain_ms);
+                let drain_ms = state.apps.get(&slot.app).map_or(0, |app| app.spec_of(slot.revision).drain_ms);
                 let since_ms = self.now.since_ms(slot.drain_at_ms?);
                 if since_ms >= drain_ms {
                     return Some((*id, format!("it has drained for {} s, as long as it may", since_ms / 1000)));

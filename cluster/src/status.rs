@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::app::AppName;
+use crate::apply::CountRule;
 use crate::health::{CheckReport, Purpose, Standing};
 use crate::id::{NodeId, ReplicaId};
 use crate::limits::Enforcement;
 use crate::node::{NodeState, Observed};
 use crate::node_url::NodeUrl;
 use crate::now::Now;
+use crate::origin::Origin;
 use crate::state::ClusterState;
 use crate::tree::Tree;
 use crate::usage::{HostUsage, Uses};
@@ -34,6 +36,16 @@ pub struct AppStatus {
     pub revision: u64,
     /// How many replicas there should be.
     pub desired: u32,
+    /// How many its spec asks for.
+    pub replicas: u32,
+    /// Which of the two rules is in force.
+    pub count_rule: CountRule,
+    /// Who said that it is wanted.
+    pub origin: Origin,
+    /// When its spec was changed last, in milliseconds since 1970; 0 where that is not known.
+    pub changed_unix_ms: u64,
+    /// It is on its way out.
+    pub deleted: bool,
     /// How many have a process that runs and is neither draining nor stopping.
     pub running: u32,
     /// How many of those get requests.
@@ -137,6 +149,11 @@ impl ClusterState {
                 name: app.name.clone(),
                 revision: app.revision,
                 desired: app.desired,
+                replicas: app.replicas,
+                count_rule: app.count_rule(),
+                origin: app.origin.clone(),
+                changed_unix_ms: app.changed_unix_ms,
+                deleted: app.deleted,
                 running: running.get(&app.name).map_or(0, |counts| counts.0),
                 ready: running.get(&app.name).map_or(0, |counts| counts.1),
                 waiting: self.waiting.get(&app.name).cloned().unwrap_or_default(),

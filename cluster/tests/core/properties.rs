@@ -15,6 +15,7 @@ use crate::world::World;
 #[derive(Clone, Debug)]
 enum Fault {
     Scale(u32),
+    ChangeProgram(u8),
     Kill(usize),
     Restart(usize),
     Cut(usize),
@@ -33,6 +34,7 @@ enum Fault {
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         4 => (0u32..12).prop_map(Fault::Scale),
+        2 => (0u8..3).prop_map(Fault::ChangeProgram),
         2 => (0usize..4).prop_map(Fault::Kill),
         3 => (0usize..4).prop_map(Fault::Restart),
         2 => (0usize..4).prop_map(Fault::Cut),
@@ -52,6 +54,7 @@ fn fault() -> impl Strategy<Value = Fault> {
 fn inject(world: &mut World, fault: &Fault) {
     match fault {
         Fault::Scale(count) => world.scale(*count),
+        Fault::ChangeProgram(program) => world.change_program(&format!("program-{program}")),
         Fault::Kill(nth) => world.kill(*nth),
         Fault::Restart(nth) => world.restart(*nth),
         Fault::Cut(nth) => world.set_reachable(*nth, false),
@@ -76,13 +79,23 @@ fn check(world: &World) {
         let surge = step.plan.surge.values().sum::<u32>() as usize;
         assert!(running <= desired as usize + surge, "more than desired ({desired}) + surge ({surge}): {running}\n{:#?}", step.plan);
         let going = step.after.slots.values().filter(|slot| step.after.nodes.get(&slot.node).is_some_and(cluster::node::Node::is_going));
-        assert!(surge <= going.count(), "a surge of {surge} is more than there is on nodes that go");
+        // Those that drain as well: the last of them is let go by the plan that still counts with it.
+        let is_rolled_out = step.after.slots.values().any(|slot| slot.revision != step.after.apps[&slot.app].revision);
+        let most = going.count() + usize::from(is_rolled_out);
+        assert!(surge <= most, "a surge of {surge} is more than there is on nodes that go, and one for a rollout");
         for action in &step.plan.actions {
             assert!(!action.reason.trim().is_empty(), "an action without a reason: {action:?}");
             if matches!(action.kind, ActionKind::Start { .. }) {
                 let state = step.after.nodes[&action.node].state(&step.after.settings, step.now);
                 assert_eq!(state, NodeState::Ready, "a new replica on a node that is {state}");
             }
+        }
+        for (id, slot) in &step.after.slots {
+            let told = world.agents.iter().find_map(|agent| agent.specs.get(id));
+            assert!(
+                told.is_none_or(|spec| spec == step.after.apps[&slot.app].spec_of(slot.revision)),
+                "{id} is run as another revision is"
+            );
         }
     }
 }

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::fence::{Held, Refusal, Verdict, judge};
+use cluster::apply::{applied, deleted};
+use cluster::fence::Held;
 use cluster::id::Counting;
 use cluster::liveness::redial_after_ms;
+use cluster::origin::Origin;
 use cluster::plan::Plan;
 use cluster::route::{RouteAck, RouteKey};
-use cluster::wire::{
-    AGENT_SERVICE, AssignedPhase, Assignment, Heartbeat, Leaving, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Snapshot,
-    Stamp,
-};
-use cluster::{App, ClusterId, ClusterState, InstanceId, NodeId, Now, ReplicaId, Settings};
+use cluster::wire::{AssignedPhase, Assignment, Heartbeat, Leaving, News, ObservedPhase, Snapshot, Stamp};
+use cluster::{App, AppSpec, ClusterId, ClusterState, InstanceId, NodeId, Now, ReplicaId, Settings};
 use cluster::{Event, Member};
+
+use crate::agent::Agent;
 
 pub const STEP_MS: u64 = 50;
 
@@ -35,25 +36,6 @@ pub struct World {
     members: Vec<Member>,
     /// Requests that the gateway has under way on routes that left the table.
     pub in_flight: BTreeMap<RouteKey, u64>,
-}
-
-/// A pretended agent.
-pub struct Agent {
-    pub instance: InstanceId,
-    pub alive: bool,
-    pub reachable: bool,
-    pub leaving: bool,
-    /// Its workers outlive it.
-    pub keeps: bool,
-    /// Its workers never accept a connection.
-    pub deaf: bool,
-    /// Its workers fail at once.
-    pub broken: bool,
-    pub held: Held,
-    /// Stamps as they were applied, by this run of the agent.
-    pub history: Vec<(InstanceId, Stamp)>,
-    pub replicas: BTreeMap<ReplicaId, (ReplicaReport, AssignedPhase)>,
-    pub outbox: Vec<News>,
 }
 
 #[derive(Default)]
@@ -104,7 +86,20 @@ impl World {
     }
 
     pub fn desired(&self) -> u32 {
-        self.apps[0].desired
+        self.apps.first().map_or(0, |app| app.desired)
+    }
+
+    /// Another program is to be run; one that is called [`crate::agent::NEVER_READY`] never is.
+    pub fn change_program(&mut self, program: &str) {
+        let before = &self.apps[0];
+        let spec = AppSpec { command: vec![program.to_owned()], ..before.spec.clone() };
+        self.apps[0] = applied(Some(before), App { spec, ..before.clone() }, Origin::Hand, self.now);
+        self.desire();
+    }
+
+    pub fn delete_app(&mut self) {
+        self.apps[0] = deleted(&self.apps[0], self.now);
+        self.desire();
     }
 
     pub fn scale(&mut self, count: u32) {
@@ -286,6 +281,10 @@ impl World {
             self.controller.observe(Event::EpochRaised(self.epoch), self.now);
         }
         self.last.push(Step { after: self.controller.clone(), plan: effects.plan, now: self.now });
+        if !effects.forget_apps.is_empty() {
+            self.apps.retain(|app| !effects.forget_apps.contains(&app.name));
+            self.desire();
+        }
         if !effects.forget.is_empty() || !effects.taken_over.is_empty() {
             self.members.retain(|member| !effects.forget.contains(&member.id));
             for member in self.members.iter_mut().filter(|member| effects.taken_over.contains(&member.id)) {
@@ -320,7 +319,7 @@ impl World {
                 link.heard_ms = now.mono_ms;
                 events.push(Event::Connected { node: id, facts: agent.facts(link.agent) });
                 let snapshot = Snapshot { replicas: agent.reports(), leaving: agent.leaving };
-                events.push(agent.line(id, link, News::Snapshot(snapshot)));
+                events.push(agent.line(id, &mut link.seq, News::Snapshot(snapshot)));
             } else {
                 link.failures += 1;
                 link.next_dial_ms = now.mono_ms + redial_after_ms(link.failures);
@@ -329,9 +328,9 @@ impl World {
         } else if link.connected && agent.reachable {
             link.heard_ms = now.mono_ms;
             for item in news {
-                events.push(agent.line(id, link, item));
+                events.push(agent.line(id, &mut link.seq, item));
             }
-            events.push(agent.line(id, link, News::Heartbeat(Heartbeat {})));
+            events.push(agent.line(id, &mut link.seq, News::Heartbeat(Heartbeat {})));
         }
         if link.connected
             && agent.reachable
@@ -344,156 +343,6 @@ impl World {
         }
         for event in events {
             self.controller.observe(event, now);
-        }
-    }
-}
-
-impl Agent {
-    fn new(ids: &mut Counting) -> Self {
-        Agent {
-            instance: InstanceId(cluster::IdSource::next_id(ids)),
-            alive: true,
-            reachable: true,
-            leaving: false,
-            keeps: false,
-            broken: false,
-            deaf: false,
-            held: Held::default(),
-            history: vec![],
-            replicas: BTreeMap::new(),
-            outbox: vec![],
-        }
-    }
-
-    fn die(&mut self) {
-        self.alive = false;
-        self.leaving = false;
-        self.outbox.clear();
-        self.history.clear();
-        if !self.keeps {
-            self.replicas.clear();
-            self.held = Held::default();
-        }
-    }
-
-    /// Drains one of its replicas, as a delayed assignment may have told it to.
-    pub fn obey_overtaken_order(&mut self) {
-        if let Some((_, phase)) = self.replicas.values_mut().next() {
-            *phase = AssignedPhase::Drain;
-        }
-    }
-
-    fn facts(&self, nth: usize) -> NodeFacts {
-        NodeFacts {
-            service: AGENT_SERVICE.to_owned(),
-            name: format!("node-{nth}"),
-            instance: self.instance,
-            cluster: self.named_cluster(),
-            keep_workers: self.keeps,
-            os: "linux".to_owned(),
-            cores: 2,
-            memory_bytes: 0,
-            labels: BTreeMap::new(),
-            version: "0".to_owned(),
-        }
-    }
-
-    fn named_cluster(&self) -> Option<ClusterId> {
-        self.held.cluster.filter(|_| !self.replicas.is_empty())
-    }
-
-    fn reports(&self) -> Vec<ReplicaReport> {
-        self.replicas.values().map(|(report, _)| report.clone()).collect()
-    }
-
-    fn line(&self, node: NodeId, link: &mut Link, news: News) -> Event {
-        link.seq += 1;
-        let line = ObserveLine {
-            instance: self.instance,
-            seq: link.seq,
-            applied: self.held.stamp,
-            cluster: self.named_cluster(),
-            usage: None,
-            news,
-        };
-        Event::Line { node, line }
-    }
-
-    fn put(&mut self, assignment: &Assignment) -> Result<(), Refusal> {
-        if judge(self.held, !self.replicas.is_empty(), &[], assignment)? == Verdict::Renew {
-            return Ok(());
-        }
-        self.held = Held { cluster: Some(assignment.cluster), stamp: Some(assignment.stamp) };
-        self.history.push((self.instance, assignment.stamp));
-        let wanted: BTreeMap<ReplicaId, AssignedPhase> = assignment.replicas.iter().map(|r| (r.id, r.phase)).collect();
-        for (id, (_, phase)) in &mut self.replicas {
-            *phase = wanted.get(id).copied().unwrap_or(AssignedPhase::Stop).max(*phase);
-        }
-        for replica in &assignment.replicas {
-            if replica.phase == AssignedPhase::Run && !self.leaving && !self.replicas.contains_key(&replica.id) {
-                let report = ReplicaReport {
-                    id: replica.id,
-                    app: replica.app.clone(),
-                    revision: replica.revision,
-                    attempt: 1,
-                    phase: ObservedPhase::Starting,
-                    ready: false,
-                    pid: Some(1),
-                    port: Some(1),
-                    tree: None,
-                    limits: Default::default(),
-                    age_ms: 0,
-                    restarts: 0,
-                    log_dropped_bytes: 0,
-                    failures: 0,
-                    detail: String::new(),
-                    finished: false,
-                    checks: vec![],
-                };
-                self.outbox.push(News::Replica(report.clone()));
-                self.replicas.insert(replica.id, (report, replica.phase));
-            }
-        }
-        Ok(())
-    }
-
-    fn step(&mut self) {
-        if !self.alive {
-            return;
-        }
-        for (report, wanted) in self.replicas.values_mut() {
-            let before = report.clone();
-            match (*wanted, report.phase) {
-                (AssignedPhase::Run, ObservedPhase::Stopped) => {}
-                (_, ObservedPhase::Stopped) => report.finished = false,
-                (AssignedPhase::Run, ObservedPhase::Starting) if self.broken => {
-                    report.attempt += 1;
-                    report.failures += 1;
-                    report.detail = "boom".to_owned();
-                }
-                (AssignedPhase::Run, ObservedPhase::Starting) if self.deaf => {}
-                (AssignedPhase::Run, ObservedPhase::Starting) => {
-                    report.phase = ObservedPhase::Running;
-                    report.ready = true;
-                }
-                (AssignedPhase::Drain, ObservedPhase::Starting | ObservedPhase::Running) => {
-                    report.phase = ObservedPhase::Draining;
-                    report.ready = false;
-                }
-                (AssignedPhase::Stop, ObservedPhase::Stopping) => report.phase = ObservedPhase::Stopped,
-                (AssignedPhase::Stop, _) => {
-                    report.phase = ObservedPhase::Stopping;
-                    report.ready = false;
-                }
-                _ => {}
-            }
-            if *report != before {
-                self.outbox.push(News::Replica(report.clone()));
-            }
-        }
-        self.replicas.retain(|_, (report, _)| report.phase != ObservedPhase::Stopped || report.finished);
-        if self.leaving && self.replicas.is_empty() && self.outbox.is_empty() {
-            self.die();
         }
     }
 }
