@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use cluster::{ClusterState, Settings};
 use gateway::Observer;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, Ourselves, Sight};
+use crate::app_source::SourceReport;
 use crate::clock::Clock;
 use crate::control::{self, Control, ControlHandle};
 use crate::link::Dialer;
@@ -31,6 +33,8 @@ pub struct Given {
     pub allow_host: Vec<String>,
     /// Sees what the gateway counts.
     pub observer: Observer,
+    /// How the app source is, where there is one.
+    pub source: Option<watch::Receiver<Arc<SourceReport>>>,
 }
 
 /// How long things live.
@@ -59,7 +63,7 @@ pub struct Parts {
 /// Puts them together.
 #[must_use]
 pub fn assemble(given: Given, life: &Lifetimes) -> Parts {
-    let Given { store, dialer, settings, epoch, ourselves, allow_host, observer } = given;
+    let Given { store, dialer, settings, epoch, ourselves, allow_host, observer, source } = given;
     let clock = Clock::start();
     let (handle, inbox) = control::queue();
     let (publisher, subscriber) = publication::channel();
@@ -67,7 +71,7 @@ pub fn assemble(given: Given, life: &Lifetimes) -> Parts {
     let api = Api::new(
         Arc::clone(&store),
         handle.clone(),
-        Sight { tables: publisher.tables(), observer },
+        Sight { tables: publisher.tables(), observer, source },
         ourselves,
         allow_host,
         life.streams_end.clone(),

@@ -11,6 +11,8 @@ use cluster::traffic::Traffic;
 use gateway::access_log;
 use gateway::listen::Listen;
 
+use crate::app_source::AppsFrom;
+
 /// What a controller is told at its start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -22,7 +24,9 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// A node that has said nothing for so long is lost.
     pub lost_after: Duration,
-    /// Listen on an address that is not loopback, without TLS and tokens.
+    /// Where apps come from; where it is not said the seed's `worker` is built in.
+    pub apps: Option<AppsFrom>,
+    /// Listen on an address that is not loopback, or read apps from another host in the clear, without TLS and tokens.
     pub insecure: bool,
     /// Host names by which the API may be called, beside `localhost` and IP addresses.
     pub allow_host: Vec<String>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cluster::node::NodeState;
 use cluster::status::{NodeStatus, Status};
-use cluster::{ClusterState, NodeId, ReplicaId};
+use cluster::{AppName, ClusterState, NodeId, ReplicaId};
 use cluster::{Effects, Event, Member};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -74,6 +74,8 @@ impl From<Event> for Message {
 pub enum StoreWork {
     /// Raise the epoch.
     Epoch,
+    /// Delete these apps.
+    Apps(Vec<AppName>),
     /// Delete these members, and clear `take_over` of those.
     Members {
         /// To delete.
@@ -182,6 +184,8 @@ struct Pending {
     epoch: bool,
     /// Members whose record is being changed.
     members: BTreeSet<NodeId>,
+    /// Apps that are being deleted.
+    apps: BTreeSet<AppName>,
 }
 
 /// A round of dials that somebody waits for.
@@ -258,6 +262,7 @@ impl Control {
                 let _ = reply.send(of.map_or_else(|| LinksFor::Any(self.links.all()), LinksFor::One));
             }
             Message::Stored(StoreWork::Epoch) => pending.epoch = false,
+            Message::Stored(StoreWork::Apps(gone)) => pending.apps.retain(|app| !gone.contains(app)),
             Message::Stored(StoreWork::Members { forget, taken_over }) => {
                 pending.members.retain(|member| !forget.contains(member) && !taken_over.contains(member));
             }
@@ -298,6 +303,10 @@ impl Control {
             pending.epoch = true;
             let (store, queue) = (Arc::clone(&self.store), self.handle.events());
             self.tasks.spawn(raise_epoch(store, at_least, queue));
+        }
+        let gone: Vec<AppName> = effects.forget_apps.into_iter().filter(|app| pending.apps.insert(app.clone())).collect();
+        if !gone.is_empty() {
+            self.tasks.spawn(delete_apps(Arc::clone(&self.store), gone, self.handle.events()));
         }
         let mut unchanged = |nodes: Vec<NodeId>| nodes.into_iter().filter(|node| pending.members.insert(*node)).collect::<Vec<_>>();
         let (forget, taken_over) = (unchanged(effects.forget), unchanged(effects.taken_over));
@@ -346,6 +355,23 @@ async fn raise_epoch(store: Arc<dyn Store>, at_least: u64, queue: mpsc::Sender<M
         }
     }
     let _ = queue.send(Message::Stored(StoreWork::Epoch)).await;
+}
+
+async fn delete_apps(store: Arc<dyn Store>, gone: Vec<AppName>, queue: mpsc::Sender<Message>) {
+    let outcome = store::update(&*store, |desired| {
+        // One that is wanted again in the meantime stays.
+        let is_tombstone = |name: &&AppName| desired.apps.get(name).is_some_and(|app| app.deleted);
+        let delete_apps = gone.iter().filter(is_tombstone).cloned().collect();
+        Ok::<_, store::Error>((Change { delete_apps, ..Change::default() }, ()))
+    });
+    match outcome.await {
+        Ok(()) => gone.iter().for_each(|name| tracing::info!("{name} is deleted: nothing of it runs any more")),
+        Err(error) => {
+            tracing::error!("apps that were deleted cannot be taken out of the store: {error}");
+            tokio::time::sleep(STORE_RETRY).await;
+        }
+    }
+    let _ = queue.send(Message::Stored(StoreWork::Apps(gone))).await;
 }
 
 async fn change_members(store: Arc<dyn Store>, forget: Vec<NodeId>, taken_over: Vec<NodeId>, queue: mpsc::Sender<Message>) {

@@ -32,6 +32,7 @@ use gateway::{Gateway, LocalDoor};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Ourselves;
+use crate::app_source::AppSource;
 use crate::assembly::{Given, Lifetimes};
 use crate::doors::Doors;
 use crate::ids::UuidSource;
@@ -40,6 +41,7 @@ use crate::signals::Signals;
 use crate::store::Store;
 use crate::store::redb::RedbStore;
 
+pub use crate::app_source::{AppsFrom, Location};
 pub use crate::config::Config;
 
 /// How long requests that are under way get when the controller ends.
@@ -61,6 +63,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The app source.
+    #[error(transparent)]
+    AppSource(#[from] app_source::Error),
     /// The access log.
     #[error(transparent)]
     AccessLog(#[from] gateway::access_log::Error),
@@ -86,6 +91,7 @@ pub async fn run(config: Config, inherited: Vec<Inherited>) -> Result<(), Error>
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let settings = config.settings()?;
     let directory = config.data_directory()?;
+    let app_source = config.apps.clone().map(|from| AppSource::open(from, config.insecure)).transpose()?;
     let access_log = config.access_log.as_ref().map(Writer::start).transpose()?;
     let mut gateway_config = gateway::Config::default();
     let doors = Doors::open(&config, inherited, gateway_config.threads)?;
@@ -95,7 +101,7 @@ pub async fn run(config: Config, inherited: Vec<Inherited>) -> Result<(), Error>
     let ourselves = Ourselves::new(doors.addresses());
 
     let store: Arc<dyn Store> = Arc::new(open_store(directory).await?);
-    app_source::fill(&*store).await?;
+    app_source::fill(&*store, app_source.is_some()).await?;
     let epoch = store.next_epoch(0).await?;
     tracing::info!("cluster {}, epoch {epoch}", store.cluster());
 
@@ -105,7 +111,11 @@ pub async fn run(config: Config, inherited: Vec<Inherited>) -> Result<(), Error>
     let (door, connections) = LocalDoor::new(DOOR_WAITING_MAX);
     let gateway = Gateway::start(gateway_config, doors.into_gateway(&door))?;
     let (allow_host, observer) = (config.allow_host, gateway.observer());
-    let given = Given { store, dialer: Arc::new(dialer), settings, epoch, ourselves, allow_host, observer };
+    let source = app_source.as_ref().map(AppSource::reports);
+    if let Some(app_source) = app_source {
+        tasks.spawn(app_source.run(Arc::clone(&store), end.clone()));
+    }
+    let given = Given { store, dialer: Arc::new(dialer), settings, epoch, ourselves, allow_host, observer, source };
     let parts = assembly::assemble(given, &life);
 
     let stop = CancellationToken::new();

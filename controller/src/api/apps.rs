@@ -53,24 +53,27 @@ async fn set(api: &Api, name: Option<&str>, count: u32, by: &str) -> Result<Json
     })
     .await?;
     let app = api.control.status().await?.apps.into_iter().find(|app| app.name == name);
-    app.map(|app| Json(app.into())).ok_or_else(|| Problem::not_found(format!("the app {name} was removed in the meantime")))
+    app.map(|app| Json(App::of(app, api.sight.report().as_deref())))
+        .ok_or_else(|| Problem::not_found(format!("the app {name} was removed in the meantime")))
 }
 
 /// The app that is meant: by its name, or the only one, or else the seed's.
 fn find(desired: &Desired, name: Option<&str>) -> Result<AppName, Problem> {
-    let all = || desired.apps.keys().map(AppName::as_str).collect::<Vec<_>>().join(", ");
+    let apps = || desired.apps.values().filter(|app| !app.deleted).map(|app| &app.name);
+    let all = || match apps().map(AppName::as_str).collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "there is none yet; `ostler apply FILE` makes one".to_owned(),
+        names => format!("the apps are: {names}"),
+    };
     match name {
         Some(name) => {
-            let found = desired.apps.keys().find(|known| known.as_str() == name);
-            found.cloned().ok_or_else(|| Problem::not_found(format!("there is no app \"{name}\"; the apps are: {}", all())))
+            let found = apps().find(|known| known.as_str() == name);
+            found.cloned().ok_or_else(|| Problem::not_found(format!("there is no app \"{name}\"; {}", all())))
         }
         None => {
-            let mut names = desired.apps.keys();
+            let mut names = apps();
             let only = names.next().filter(|_| names.next().is_none());
-            let meant = only.cloned().or_else(|| desired.apps.contains_key(&AppName::builtin()).then(AppName::builtin));
-            meant.ok_or_else(|| {
-                Problem::bad_request(format!("say which app is meant, as in {{\"app\":\"NAME\",\"count\":4}}; the apps are: {}", all()))
-            })
+            let meant = only.cloned().or_else(|| apps().any(|name| *name == AppName::builtin()).then(AppName::builtin));
+            meant.ok_or_else(|| Problem::bad_request(format!("say which app is meant, as in {{\"app\":\"NAME\",\"count\":4}}; {}", all())))
         }
     }
 }

@@ -25,6 +25,12 @@ pub trait Call: DeserializeOwned {
     const EXAMPLE: &'static str;
 }
 
+/// The bytes of a body, for a call that reads them itself.
+pub async fn bytes(request: Request) -> Result<Bytes, Problem> {
+    let (head, body) = request.into_parts();
+    read(&head.headers, body).await
+}
+
 /// Reads a call's body.
 pub async fn json<T: Call>(request: Request) -> Result<T, Problem> {
     let (head, body) = request.into_parts();
@@ -32,7 +38,7 @@ pub async fn json<T: Call>(request: Request) -> Result<T, Problem> {
 }
 
 fn too_large() -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {BYTES_MAX} bytes; this call takes a few dozen")).closing()
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {BYTES_MAX} bytes; no call takes so much")).closing()
 }
 
 async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {

@@ -21,7 +21,7 @@ use super::view::{Phase, State as NodeState, Status};
     (status = 503, description = "The control loop does not answer", body = Problem),
 ))]
 pub async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
-    let status: Status = api.control.status().await?.into();
+    let status = Status::of(api.control.status().await?, None);
     let mut text = text(&status, &api.sight.tables.borrow());
     usage::write(&mut text, &status);
     gateway_metrics::write(&mut text, &api.sight.observer.figures());

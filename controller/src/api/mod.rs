@@ -20,6 +20,7 @@ mod reads;
 mod routes;
 mod segment;
 mod server;
+mod specs;
 mod streams;
 mod usage;
 mod view;
@@ -40,6 +41,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::problem::Problem;
+use crate::app_source::SourceReport;
+use crate::clock::Clock;
 use crate::control::ControlHandle;
 use crate::store::Store;
 
@@ -64,6 +67,8 @@ pub struct Api {
     pub allow_host: Arc<[String]>,
     /// Ends the endless answers.
     pub end: CancellationToken,
+    /// The time.
+    pub clock: Clock,
     streams: Arc<Semaphore>,
 }
 
@@ -74,6 +79,16 @@ pub struct Sight {
     pub tables: watch::Receiver<Arc<RoutingTable>>,
     /// What the gateway counts.
     pub observer: Observer,
+    /// How the app source is, where there is one.
+    pub source: Option<watch::Receiver<Arc<SourceReport>>>,
+}
+
+impl Sight {
+    /// How the app source is, where there is one.
+    #[must_use]
+    pub fn report(&self) -> Option<Arc<SourceReport>> {
+        self.source.as_ref().map(|source| Arc::clone(&source.borrow()))
+    }
 }
 
 /// Who made a call.
@@ -92,7 +107,7 @@ impl Api {
         end: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Api { store, control, sight, ourselves: Arc::new(ourselves), allow_host: allow_host.into(), end, streams }
+        Api { store, control, sight, ourselves: Arc::new(ourselves), allow_host: allow_host.into(), end, clock: Clock::start(), streams }
     }
 
     /// Who answers which call.
@@ -106,7 +121,8 @@ impl Api {
             .route("/metrics", get(metrics::metrics))
             .route("/v1/status", get(reads::status_v1))
             .route("/v1/apps", get(reads::apps))
-            .route("/v1/apps/{name}", get(reads::app))
+            .route("/v1/apps/{name}", get(reads::app).put(specs::put).delete(specs::delete))
+            .route("/v1/apps/{name}/spec", get(specs::spec_of))
             .route("/v1/apps/{name}/scale", post(apps::scale_one))
             .route("/v1/nodes", get(reads::nodes))
             .route("/v1/nodes/{node}/labels", post(labels::label))
@@ -135,6 +151,7 @@ async fn wrong_method(method: Method, request: Request) -> Problem {
     let right = match path {
         "/add-node" | "/remove-node" | "/scale" => "POST",
         _ if path.ends_with("/scale") || path.ends_with("/labels") => "POST",
+        _ if path.strip_prefix("/v1/apps/").is_some_and(|name| !name.contains('/')) => "GET, PUT or DELETE",
         _ => "GET",
     };
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is not called with {method}; use {right}"))

@@ -4,7 +4,7 @@ use utoipa::OpenApi;
 use utoipa::openapi;
 
 use super::json::Json;
-use super::{apps, labels, logs, metrics, nodes, reads, routes};
+use super::{apps, labels, logs, metrics, nodes, reads, routes, specs};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,6 +18,9 @@ Bodies are JSON whatever their Content-Type; every refusal is an application/pro
         nodes::remove,
         apps::scale,
         apps::scale_one,
+        specs::put,
+        specs::delete,
+        specs::spec_of,
         reads::status,
         reads::status_v1,
         reads::apps,
@@ -46,7 +49,7 @@ pub async fn document() -> Json<openapi::OpenApi> {
 /// Refusals are problem documents: utoipa gives every body of a schema the type application/json.
 fn mend(document: &mut openapi::OpenApi) {
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post].into_iter().flatten();
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten();
         for (status, response) in operations.flat_map(|operation| operation.responses.responses.iter_mut()) {
             if status.starts_with(['4', '5'])
                 && let openapi::RefOr::T(response) = response

@@ -23,6 +23,9 @@ pub struct Problem {
     status: u16,
     /// What is wrong, and what to do.
     detail: String,
+    /// The revision that the app has, where it is another than the call was bound to; 0: there is no such app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
     #[serde(skip)]
     #[schema(ignore)]
     close: bool,
@@ -37,7 +40,7 @@ impl Problem {
             cut.push('…');
         }
         let title = status.canonical_reason().unwrap_or("Error");
-        Problem { kind: "about:blank", title, status: status.as_u16(), detail: cut, close: false }
+        Problem { kind: "about:blank", title, status: status.as_u16(), detail: cut, revision: None, close: false }
     }
 
     /// 400.
@@ -53,6 +56,13 @@ impl Problem {
     /// 503: it may work in a second.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// It is about an app that has this revision.
+    #[must_use]
+    pub fn at_revision(mut self, revision: u64) -> Self {
+        self.revision = Some(revision);
+        self
     }
 
     /// The connection ends with this answer: what else the client sends on it is not read.

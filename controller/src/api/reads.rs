@@ -1,6 +1,8 @@
 //! What can be looked at.
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header;
 
 use super::Api;
 use super::json::Json;
@@ -14,7 +16,8 @@ use super::view::{App, Apps, Health, Node, Nodes, Replica, Replicas, Status, Ver
     (status = 503, description = "The control loop does not answer", body = Problem),
 ))]
 pub async fn status(State(api): State<Api>) -> Result<Json<Status>, Problem> {
-    Ok(Json(api.control.status().await?.into()))
+    let status = api.control.status().await?;
+    Ok(Json(Status::of(status, api.sight.report().as_deref())))
 }
 
 /// The cluster map: apps, nodes and replicas. The same as /status.
@@ -32,18 +35,22 @@ pub async fn status_v1(state: State<Api>) -> Result<Json<Status>, Problem> {
     (status = 503, description = "The control loop does not answer", body = Problem),
 ))]
 pub async fn apps(State(api): State<Api>) -> Result<Json<Apps>, Problem> {
-    Ok(Json(Apps { apps: api.control.status().await?.apps.into_iter().map(App::from).collect() }))
+    let report = api.sight.report();
+    let apps = api.control.status().await?.apps.into_iter();
+    Ok(Json(Apps { apps: apps.map(|app| App::of(app, report.as_deref())).collect() }))
 }
 
 /// One app.
 #[utoipa::path(get, path = "/v1/apps/{name}", params(("name" = String, Path, description = "The app's name")), tag = "apps", responses(
-    (status = 200, description = "The app", body = App),
+    (status = 200, description = "The app; its ETag is its revision", body = App),
     (status = 404, description = "No app has this name", body = Problem),
     (status = 503, description = "The control loop does not answer", body = Problem),
 ))]
-pub async fn app(State(api): State<Api>, Segment(name): Segment) -> Result<Json<App>, Problem> {
+pub async fn app(State(api): State<Api>, Segment(name): Segment) -> Result<Response, Problem> {
     let found = api.control.status().await?.apps.into_iter().find(|app| app.name.as_str() == name);
-    found.map(|app| Json(app.into())).ok_or_else(|| Problem::not_found(format!("there is no app \"{name}\"; GET /v1/apps lists them")))
+    let app = found.ok_or_else(|| Problem::not_found(format!("there is no app \"{name}\"; GET /v1/apps lists them")))?;
+    let etag = (header::ETAG, format!("\"{}\"", app.revision));
+    Ok(([etag], Json(App::of(app, api.sight.report().as_deref()))).into_response())
 }
 
 /// All nodes.

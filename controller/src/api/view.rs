@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use cluster::node::NodeState;
+use cluster::timestamp::Timestamp;
 use cluster::wire::ObservedPhase;
 use cluster::{health, status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::usage::{NodeUsage, Usage};
+use crate::app_source::SourceReport;
 
 /// The whole cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -19,6 +21,8 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// All replicas that are there or are about to be, in the order of their ids.
     pub replicas: Vec<Replica>,
+    /// The app source, where there is one.
+    pub source: Option<Source>,
 }
 
 /// All apps.
@@ -62,6 +66,78 @@ pub struct App {
     pub ready: u32,
     /// Why what is wanted is not there yet, in sentences.
     pub waiting: Vec<String>,
+    /// How many replicas its spec asks for.
+    #[schema(example = 4)]
+    pub spec_replicas: u32,
+    /// Which rule gave it the count that is in force: `spec`, or `scale` where it was scaled since.
+    #[schema(example = "spec")]
+    pub count_from: &'static str,
+    /// Who said that it is wanted: `built in`, `by hand`, or a file of the app source.
+    #[schema(example = "s3://apps/prod/shop.toml")]
+    pub source: String,
+    /// What is wrong with its file, in a sentence, or nothing. What runs is its last good text.
+    pub source_error: String,
+    /// When its spec was changed last (RFC 3339), where that is known.
+    #[schema(example = "2026-03-01T12:00:00.000000Z")]
+    pub changed_at: Option<String>,
+    /// It was deleted, and is here until nothing of it runs any more.
+    pub deleting: bool,
+}
+
+/// What came of applying a spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Applied {
+    /// What has changed.
+    pub change: Change,
+    /// Its replicas are replaced, one after another.
+    pub restarts: bool,
+    /// The app as it is; nothing where there is none, because nothing was to be changed.
+    pub app: Option<App>,
+}
+
+/// What a spec changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = AppChange)]
+pub enum Change {
+    /// There was no such app.
+    Created,
+    /// It is another.
+    Changed,
+    /// It is as it was.
+    Unchanged,
+}
+
+/// The app source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AppSource)]
+pub struct Source {
+    /// Where it is.
+    #[schema(example = "s3://apps/prod")]
+    pub url: String,
+    /// Apps whose file vanished are deleted.
+    pub prune: bool,
+    /// When all of it was seen last (RFC 3339).
+    pub seen_at: Option<String>,
+    /// Why it could not be read since, in a sentence, or nothing. Apps run on.
+    pub error: String,
+    /// How many files it has.
+    #[schema(example = 12)]
+    pub files: usize,
+    /// Files that change nothing, and why.
+    pub errors: Vec<SourceError>,
+}
+
+/// A file of the app source that changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SourceError {
+    /// Its path below the source.
+    #[schema(example = "shop.toml")]
+    pub file: String,
+    /// The app that it names, where it can be read so far.
+    pub app: Option<String>,
+    /// A sentence.
+    pub error: String,
 }
 
 /// A node.
@@ -253,25 +329,56 @@ pub struct Health {
     pub status: &'static str,
 }
 
-impl From<status::Status> for Status {
-    fn from(status: status::Status) -> Self {
+impl Status {
+    /// The cluster as the control task knows it, and the app source as it was seen last.
+    pub fn of(status: status::Status, report: Option<&SourceReport>) -> Self {
         Status {
-            apps: status.apps.into_iter().map(App::from).collect(),
+            apps: status.apps.into_iter().map(|app| App::of(app, report)).collect(),
             nodes: status.nodes.into_iter().map(Node::from).collect(),
             replicas: status.replicas.into_iter().map(Replica::from).collect(),
+            source: report.map(Source::from),
         }
     }
 }
 
-impl From<status::AppStatus> for App {
-    fn from(app: status::AppStatus) -> Self {
+impl App {
+    /// An app, and what is wrong with its file.
+    pub fn of(app: status::AppStatus, report: Option<&SourceReport>) -> Self {
         App {
+            source_error: report.and_then(|report| report.error_of(&app.name, &app.origin)).unwrap_or_default(),
             name: app.name.to_string(),
             revision: app.revision,
             desired: app.desired,
             running: app.running,
             ready: app.ready,
             waiting: app.waiting,
+            spec_replicas: app.replicas,
+            count_from: app.count_rule.as_str(),
+            source: app.origin.to_string(),
+            changed_at: Some(app.changed_unix_ms).filter(|ms| *ms > 0).map(moment),
+            deleting: app.deleted,
+        }
+    }
+}
+
+fn moment(unix_ms: u64) -> String {
+    Timestamp(unix_ms.saturating_mul(1_000)).to_string()
+}
+
+impl From<&SourceReport> for Source {
+    fn from(report: &SourceReport) -> Self {
+        let error = |(file, fault): (&String, &cluster::source::Fault)| SourceError {
+            file: file.clone(),
+            app: fault.app.as_ref().map(ToString::to_string),
+            error: fault.why.clone(),
+        };
+        Source {
+            url: report.source.url.clone(),
+            prune: report.source.prune,
+            seen_at: report.seen_unix_ms.map(moment),
+            error: report.error.clone().unwrap_or_default(),
+            files: report.files.len(),
+            errors: report.faults.iter().map(error).collect(),
         }
     }
 }

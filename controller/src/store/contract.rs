@@ -43,6 +43,10 @@ async fn a_change_is_whole_and_seen_by_those_who_watch(store: &dyn Store) {
     let after = store.commit(after.revision, gone).await.unwrap();
     assert_eq!(after.members.keys().copied().collect::<Vec<_>>(), [NodeId(2)]);
     assert_eq!(after.apps.len(), 1);
+
+    let name: AppName = "none".parse().unwrap();
+    let gone = Change { delete_apps: vec![AppName::builtin(), name], ..Change::default() };
+    assert!(store.commit(after.revision, gone).await.unwrap().apps.is_empty());
 }
 
 async fn a_change_made_from_an_older_revision_is_refused(store: &dyn Store) {

@@ -40,6 +40,8 @@ pub struct Desired {
 pub struct Change {
     /// Apps to add, or to put in place of those with the same name.
     pub put_apps: Vec<App>,
+    /// Apps to delete; one that is not there is no error.
+    pub delete_apps: Vec<AppName>,
     /// Members to add, or to put in place of those with the same id.
     pub put_members: Vec<Member>,
     /// Members to delete; one that is not there is no error.
@@ -50,7 +52,7 @@ impl Change {
     /// Nothing would change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.put_apps.is_empty() && self.put_members.is_empty() && self.delete_members.is_empty()
+        self.put_apps.is_empty() && self.delete_apps.is_empty() && self.put_members.is_empty() && self.delete_members.is_empty()
     }
 
     /// What is wanted after this change of `before`.
@@ -59,6 +61,9 @@ impl Change {
         let mut after = before.clone();
         after.revision += 1;
         after.apps.extend(self.put_apps.iter().map(|app| (app.name.clone(), app.clone())));
+        for name in &self.delete_apps {
+            after.apps.remove(name);
+        }
         after.members.extend(self.put_members.iter().map(|member| (member.id, member.clone())));
         for id in &self.delete_members {
             after.members.remove(id);

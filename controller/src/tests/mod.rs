@@ -10,5 +10,6 @@ mod doors;
 mod exposition;
 mod labels;
 mod links;
-mod rig;
+pub mod rig;
+mod specs;
 mod start;

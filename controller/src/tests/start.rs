@@ -18,6 +18,7 @@ pub(super) fn config(listen: Listen, directory: &Path) -> Config {
         gateway_listen: None,
         data_dir: Some(directory.to_owned()),
         lost_after: Duration::from_secs(3),
+        apps: None,
         insecure: false,
         allow_host: vec![],
         traffic: Traffic::default(),

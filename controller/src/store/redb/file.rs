@@ -58,6 +58,9 @@ pub fn write_change(transaction: &WriteTransaction, change: &Change, revision: u
     for app in &change.put_apps {
         apps.insert(app.name.as_str(), json(app)?.as_slice())?;
     }
+    for name in &change.delete_apps {
+        apps.remove(name.as_str())?;
+    }
     let mut members = transaction.open_table(MEMBERS)?;
     for member in &change.put_members {
         members.insert(member.id.to_string().as_str(), json(member)?.as_slice())?;
@@ -78,7 +81,7 @@ fn write_all(transaction: &WriteTransaction, content: &Content) -> Result<(), re
     let change = Change {
         put_apps: content.desired.apps.values().cloned().collect(),
         put_members: content.desired.members.values().cloned().collect(),
-        delete_members: vec![],
+        ..Change::default()
     };
     write_change(transaction, &change, content.desired.revision)
 }

@@ -21,7 +21,7 @@ async fn filled(directory: &Path) -> Arc<Desired> {
     let store = open(directory).unwrap();
     store.next_epoch(41).await.unwrap();
     let member = Member::new(NodeId(5), "http://localhost:9091".parse().unwrap());
-    let change = Change { put_apps: vec![App::builtin()], put_members: vec![member], delete_members: vec![] };
+    let change = Change { put_apps: vec![App::builtin()], put_members: vec![member], ..Change::default() };
     store.commit(0, change).await.unwrap()
 }
 

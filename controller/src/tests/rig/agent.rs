@@ -259,7 +259,11 @@ fn assign(state: &mut State, assignment: Assignment) -> Answer {
     let before = std::mem::take(&mut state.replicas);
     for wanted in assignment.replicas.iter().filter(|wanted| wanted.phase != AssignedPhase::Stop) {
         let known = before.get(&wanted.id).cloned();
-        let report = known.unwrap_or_else(|| running(wanted.id, u16::try_from(2000 + state.assignments.len()).unwrap()));
+        let fresh = || {
+            let report = running(wanted.id, u16::try_from(2000 + state.assignments.len()).unwrap());
+            ReplicaReport { app: wanted.app.clone(), revision: wanted.revision, ..report }
+        };
+        let report = known.unwrap_or_else(fresh);
         state.replicas.insert(wanted.id, report);
     }
     text(StatusCode::ACCEPTED, "")

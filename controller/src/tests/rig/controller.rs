@@ -71,7 +71,7 @@ impl TestController {
 
     /// Starts one with this store.
     pub async fn start_with(store: Arc<dyn Store>) -> Self {
-        app_source::fill(&*store).await.unwrap();
+        app_source::fill(&*store, false).await.unwrap();
         let epoch = store.next_epoch(0).await.unwrap();
         let life = Lifetimes::default();
         let settings = Settings { lost_after_ms: 1_000, lease_ms: 1_000, ..Settings::default() };
@@ -86,6 +86,7 @@ impl TestController {
             ourselves,
             allow_host,
             observer: Observer::default(),
+            source: None,
         };
         let parts = assembly::assemble(given, &life);
         let (door, connections) = mpsc::channel(16);
