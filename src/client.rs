@@ -113,6 +113,16 @@ impl Client {
         self.whole(self.request(Method::POST, target, json)?).await
     }
 
+    /// `PUT` of a JSON text, whatever the status is.
+    pub async fn put(&self, target: &str, json: String) -> Result<Answer, Error> {
+        self.whole(self.request(Method::PUT, target, json)?).await
+    }
+
+    /// `DELETE`, whatever the status is.
+    pub async fn delete(&self, target: &str) -> Result<Answer, Error> {
+        self.whole(self.request(Method::DELETE, target, String::new())?).await
+    }
+
     /// `GET` of a body that may go on for ever.
     ///
     /// # Errors

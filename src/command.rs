@@ -1,12 +1,17 @@
 //! The operator's commands: one verb, one file, one call.
 
 pub mod add_node;
+pub mod apply;
+pub mod apps;
+pub mod delete;
+pub mod diff;
 pub mod label;
 pub mod logs;
 pub mod nodes;
 pub mod remove_node;
 pub mod scale;
 pub mod schema;
+mod spec_files;
 pub mod status;
 pub mod validate;
 mod wide;

@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use cluster::node_url::NodeUrl;
 
 use crate::client::Client;
-use crate::command::{add_node, label, logs, nodes, remove_node, scale, schema, status, validate};
+use crate::command::{add_node, apply, apps, delete, diff, label, logs, nodes, remove_node, scale, schema, status, validate};
 use crate::demo;
 use crate::role::{self, Role, agent::AgentArgs, controller::ControllerArgs, worker::WorkerArgs};
 use crate::{failure, go_dash};
@@ -21,7 +21,7 @@ use crate::{failure, go_dash};
     after_help = "\
 Try `ostler demo`: a whole cluster on this machine, until Ctrl+C.
 
-Exit codes: 0 done, 1 refused or failed, 2 a command line that cannot be read."
+Exit codes: 0 done, 1 refused or failed, 2 a command line that cannot be read. `diff` has its own."
 )]
 struct Cli {
     /// The controller that an operator's command talks to
@@ -37,6 +37,10 @@ enum Command {
     Nodes(nodes::Args),
     AddNode(add_node::Args),
     RemoveNode(remove_node::Args),
+    Apps(apps::Args),
+    Apply(apply::Args),
+    Diff(diff::Args),
+    Delete(delete::Args),
     Label(label::Args),
     Scale(scale::Args),
     Logs(logs::Args),
@@ -65,6 +69,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Command::Nodes(args) => operate(nodes::run(&client, args)),
         Command::AddNode(args) => operate(add_node::run(&client, args)),
         Command::RemoveNode(args) => operate(remove_node::run(&client, args)),
+        Command::Apps(args) => operate(apps::run(&client, args)),
+        Command::Apply(args) => operate(apply::run(&client, args)),
+        Command::Diff(args) => compare(diff::run(&client, args)),
+        Command::Delete(args) => operate(delete::run(&client, args)),
         Command::Label(args) => operate(label::run(&client, args)),
         Command::Scale(args) => operate(scale::run(&client, args)),
         Command::Logs(args) => operate(logs::run(&client, args)),
@@ -82,16 +90,30 @@ fn with_go_dashes(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// One thread does for a command.
 fn operate(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    failure::exit("ostler", block_on(command))
+}
+
+/// As of diff(1): 0 the same, 1 different, 2 trouble.
+fn compare(command: impl Future<Output = anyhow::Result<bool>>) -> ExitCode {
+    match block_on(command) {
+        Ok(differs) => ExitCode::from(u8::from(differs)),
+        Err(error) => match failure::exit("ostler", Err(error)) {
+            ExitCode::SUCCESS => ExitCode::SUCCESS,
+            _ => ExitCode::from(failure::USAGE),
+        },
+    }
+}
+
+/// One thread does for a command.
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.map_err(|error| anyhow!("cannot start the runtime: {error}")).and_then(|runtime| {
+    runtime.map_err(|error| anyhow!("cannot start the runtime: {error}")).and_then(|runtime| {
         let result = runtime.block_on(command);
         // A name that is still being looked up must not hold the program.
         runtime.shutdown_background();
         result
-    });
-    failure::exit("ostler", result)
+    })
 }
 
 #[cfg(test)]

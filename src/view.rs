@@ -16,6 +16,31 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// What runs.
     pub replicas: Vec<Replica>,
+    /// Where apps come from.
+    #[serde(default)]
+    pub source: Option<Source>,
+}
+
+/// The app source.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Source {
+    /// Where it is.
+    pub url: String,
+    /// Why it cannot be read, or nothing.
+    #[serde(default)]
+    pub error: String,
+    /// Files that change nothing.
+    #[serde(default)]
+    pub errors: Vec<SourceError>,
+}
+
+/// A file of the app source that changes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct SourceError {
+    /// Which.
+    pub file: String,
+    /// Why.
+    pub error: String,
 }
 
 /// An app.
@@ -35,6 +60,32 @@ pub struct App {
     /// A sentence for everything that has not happened yet.
     #[serde(default)]
     pub waiting: Vec<String>,
+    /// `spec`, or `scale` where it was scaled since.
+    #[serde(default)]
+    pub count_from: String,
+    /// How many replicas its spec asks for.
+    #[serde(default)]
+    pub spec_replicas: u64,
+    /// Who said that it is wanted.
+    #[serde(default)]
+    pub source: String,
+    /// What is wrong with its file, or nothing.
+    #[serde(default)]
+    pub source_error: String,
+    /// It is on its way out.
+    #[serde(default)]
+    pub deleting: bool,
+}
+
+/// What came of applying a spec.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Applied {
+    /// `created`, `changed` or `unchanged`.
+    pub change: String,
+    /// Its replicas are replaced.
+    pub restarts: bool,
+    /// The app as it is.
+    pub app: Option<App>,
 }
 
 /// A node.

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_map_shows_apps_nodes_replicas_and_what_waits() {
         let waiting = vec!["no node is ready".to_owned()];
-        let app = App { name: "worker".to_owned(), revision: 1, desired: 2, running: 1, ready: 1, waiting };
+        let app = App { name: "worker".to_owned(), revision: 1, desired: 2, running: 1, ready: 1, waiting, ..App::default() };
         let node = Node { url: "http://a:1".to_owned(), name: "a".to_owned(), state: "ready".to_owned(), replicas: 1, ..Node::default() };
         let replica = Replica {
             id: "0199".to_owned(),
@@ -102,7 +102,7 @@ mod tests {
             uptime_seconds: Some(75.2),
             ..Replica::default()
         };
-        let status = Status { apps: vec![app], nodes: vec![node], replicas: vec![replica] };
+        let status = Status { apps: vec![app], nodes: vec![node], replicas: vec![replica], source: None };
         assert_eq!(
             render(&status, Format::Table),
             "\
@@ -140,7 +140,7 @@ REPLICA  APP       NODE  STATE    READY  PID  PORT  UPTIME  RESTARTS  DETAIL
         };
         let node = |name: &str, usage| Node { name: name.to_owned(), usage, ..Node::default() };
         let (busy, unknown) = (node("a", Some(host)), node("b", None));
-        let status = Status { apps: vec![], nodes: vec![busy, unknown], replicas: vec![replica, Replica::default()] };
+        let status = Status { apps: vec![], nodes: vec![busy, unknown], replicas: vec![replica, Replica::default()], source: None };
         let text = render(&status, Format::Wide);
         let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         let after = |row: usize, count: usize| words[row].iter().rev().take(count).rev().copied().collect::<Vec<_>>();

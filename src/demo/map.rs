@@ -97,7 +97,7 @@ mod tests {
         let node = Node { url: "http://a:1".to_owned(), state: state.to_owned(), ..Node::default() };
         let ready = replicas.iter().filter(|replica| replica.ready).count() as u64;
         let app = App { name: "worker".to_owned(), desired: 2, running: ready, ready, ..App::default() };
-        Status { apps: vec![app], nodes: vec![node], replicas }
+        Status { apps: vec![app], nodes: vec![node], replicas, source: None }
     }
 
     #[test]

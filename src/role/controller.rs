@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use controller::Config;
+use controller::{AppsFrom, Config, Location};
 use gateway::Network;
 use gateway::listen::Listen;
 
 use super::gateway_args::GatewayArgs;
 use super::traffic::TrafficArgs;
+use crate::duration::Milliseconds;
 use crate::log::{self, LogArgs};
 use crate::{duration, files, parent};
 
@@ -35,10 +36,23 @@ pub struct ControllerArgs {
     /// Where the desired state is kept [default: $STATE_DIRECTORY, /var/lib/ostler for root, or ~/.local/state/ostler]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Where apps come from: each *.toml below s3://BUCKET/PREFIX or dir:///PATH, or each file that https://HOST/INDEX names, is an app
+    /// (docs/app-source.md). The credentials of S3 are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, its server from
+    /// AWS_ENDPOINT_URL or AWS_REGION
+    #[arg(long, value_name = "URL")]
+    apps: Option<Location>,
+    /// How often the app source is looked at; a change in a directory is seen at once: a number with ms, s, m or h, from 100ms
+    #[arg(long, value_name = "TIME", default_value_t = Milliseconds(5_000), requires = "apps",
+        value_parser = duration::parse_between(Milliseconds(100), Milliseconds(86_400_000)))]
+    apps_poll: Milliseconds,
+    /// Delete an app whose file is not in the app source any more; without this it runs on
+    #[arg(long, requires = "apps")]
+    prune: bool,
     /// How long a node may be silent before its replicas are started elsewhere: a number with ms, s, m or h, from 1s
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse_lost_after)]
     lost_after: Duration,
-    /// Let it listen on an address that is not loopback, in the clear and for everybody who reaches it
+    /// Let it listen on an address that is not loopback, in the clear and for everybody who reaches it; and read apps from another host in
+    /// the clear
     #[arg(long)]
     insecure: bool,
     /// Host names by which the API may be called, beside localhost and IP addresses
@@ -66,6 +80,7 @@ impl ControllerArgs {
             gateway_listen: self.gateway_listen,
             data_dir: self.data_dir.clone(),
             lost_after: self.lost_after,
+            apps: self.apps.clone().map(|location| AppsFrom { location, poll: Duration::from_millis(self.apps_poll.0), prune: self.prune }),
             insecure: self.insecure,
             allow_host: self.allow_host.clone(),
             traffic: self.traffic.traffic(),
