@@ -10,6 +10,9 @@ mod harness;
 
 mod access;
 mod agent_api;
+mod app_source;
+mod app_source_s3;
+mod apps;
 mod bad_input;
 mod broken_programs;
 mod cgroups;

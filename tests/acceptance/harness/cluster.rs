@@ -20,6 +20,7 @@ use super::{ports, processes};
 pub struct Setup {
     agents: usize,
     controller_args: Vec<String>,
+    controller_env: Vec<(String, String)>,
     agent_args: Vec<String>,
     has_socket_unit: bool,
 }
@@ -27,7 +28,7 @@ pub struct Setup {
 impl Setup {
     /// Two agents, and the defaults of everything.
     pub fn new() -> Self {
-        Setup { agents: 2, controller_args: vec![], agent_args: vec![], has_socket_unit: false }
+        Setup { agents: 2, controller_args: vec![], controller_env: vec![], agent_args: vec![], has_socket_unit: false }
     }
 
     pub fn agents(mut self, count: usize) -> Self {
@@ -42,6 +43,12 @@ impl Setup {
 
     pub fn controller_args(mut self, args: &[&str]) -> Self {
         self.controller_args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// A variable of the controller's environment.
+    pub fn controller_env(mut self, name: &str, value: &str) -> Self {
+        self.controller_env.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -68,7 +75,7 @@ impl Setup {
         let agents = (0..self.agents).map(|_| Agent::start(&home, ports::free(), &self.agent_args)).collect::<Vec<_>>();
         let unit = self.has_socket_unit.then(SocketUnit::open);
         let port = unit.as_ref().map_or_else(ports::free, SocketUnit::port);
-        let controller = Controller::start_with(&home, port, &self.controller_args, unit.as_ref());
+        let controller = Controller::start_with(&home, port, &self.controller_args, &self.controller_env, unit.as_ref());
         let cluster = Cluster { controller, agents, home, setup: self, unit };
         for agent in &cluster.agents {
             cluster.add_node(&agent.url()).ok();
@@ -135,12 +142,12 @@ impl Controller {
     /// Starts it and waits until it answers.
     #[track_caller]
     pub fn start(home: &Home, port: u16, args: &[String]) -> Self {
-        Self::start_with(home, port, args, None)
+        Self::start_with(home, port, args, &[], None)
     }
 
     /// Starts it with a socket that is kept.
     #[track_caller]
-    fn start_with(home: &Home, port: u16, args: &[String], unit: Option<&SocketUnit>) -> Self {
+    fn start_with(home: &Home, port: u16, args: &[String], env: &[(String, String)], unit: Option<&SocketUnit>) -> Self {
         let data_dir = home.path().join("data");
         let program = home.cwd().join("controller").to_string_lossy().into_owned();
         let mut command = match unit {
@@ -151,7 +158,7 @@ impl Controller {
                 command
             }
         };
-        command.args(["--port", &port.to_string(), "--data-dir"]).arg(&data_dir).args(args);
+        command.args(["--port", &port.to_string(), "--data-dir"]).arg(&data_dir).args(args).envs(env.iter().cloned());
         let mut program = Program::start(home, "controller", &mut command);
         wait_answer(&mut program, local(port), "/status");
         Controller { program, port, data_dir }
@@ -257,7 +264,17 @@ impl Cluster {
     #[track_caller]
     pub fn restart_controller(&mut self) {
         assert!(self.controller.program.ended().is_some(), "it still runs");
-        self.controller = Controller::start_with(&self.home, self.controller.port, &self.setup.controller_args, self.unit.as_ref());
+        self.controller = {
+            let Setup { controller_args, controller_env, .. } = &self.setup;
+            Controller::start_with(&self.home, self.controller.port, controller_args, controller_env, self.unit.as_ref())
+        };
+    }
+
+    /// Starts the controller again, which has ended, in another way.
+    #[track_caller]
+    pub fn replace_controller(&mut self, setup: Setup) {
+        self.setup = setup;
+        self.restart_controller();
     }
 
     /// Waits until the processes of replicas on this machine are those of `/status`, and no other.

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod curl;
+pub mod detour;
 pub mod hasty_worker;
 pub mod home;
 pub mod http;
@@ -13,6 +14,7 @@ pub mod ports;
 pub mod processes;
 pub mod program;
 pub mod python;
+pub mod s3;
 pub mod socket_unit;
 pub mod status;
 pub mod tally;

@@ -10,6 +10,7 @@ pub struct Status {
     pub apps: Vec<App>,
     pub nodes: Vec<Node>,
     pub replicas: Vec<Replica>,
+    pub source: Option<Source>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,6 +21,26 @@ pub struct App {
     pub running: u64,
     pub ready: u64,
     pub waiting: Vec<String>,
+    pub count_from: String,
+    pub source: String,
+    pub source_error: String,
+    pub deleting: bool,
+}
+
+/// The app source.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Source {
+    pub url: String,
+    pub error: String,
+    pub files: u64,
+    pub errors: Vec<SourceError>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SourceError {
+    pub file: String,
+    pub app: Option<String>,
+    pub error: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -54,6 +75,16 @@ impl Status {
     /// The app of the original description.
     pub fn worker(&self) -> &App {
         self.apps.iter().find(|app| app.name == "worker").expect("no app \"worker\"")
+    }
+
+    /// An app.
+    pub fn app(&self, name: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.name == name)
+    }
+
+    /// Why the app source cannot be read; empty when it can.
+    pub fn source_error(&self) -> &str {
+        self.source.as_ref().map_or("", |source| &source.error)
     }
 
     pub fn node(&self, url: &str) -> Option<&Node> {
