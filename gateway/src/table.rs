@@ -111,6 +111,11 @@ impl Table {
         self.source.app_for(host, path).and_then(|(name, _)| self.apps.get(name))
     }
 
+    /// The app of this name.
+    pub(crate) fn app(&self, name: &AppName) -> Option<&Rc<App>> {
+        self.apps.get(name)
+    }
+
     /// Whether anybody has published it: `false` for the empty one that a thread begins with.
     pub(crate) fn has_come(&self) -> bool {
         self.has_come
