@@ -30,6 +30,7 @@ impl ClusterState {
         self.waiting.clone_from(&plan.waiting);
         let routes = self.renew_table(now);
         let assignments = self.assignments(now);
+        let endpoints = self.endpoints(now);
         let forget = self.finished_tombstones();
         let taken_over = self.nodes.iter().filter(|(_, node)| node.was_taken_over()).map(|(id, _)| *id).collect();
         self.tell_of_nodes(now);
@@ -37,6 +38,7 @@ impl ClusterState {
         self.tell_of_readiness();
         Effects {
             assignments,
+            endpoints,
             routes,
             raise_epoch_at_least: self.superseded_by.filter(|_| !self.has_raised).map(|by| by.saturating_add(1)),
             forget,

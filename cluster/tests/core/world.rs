@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster::endpoints::{self, Acknowledged, Endpoints, HeldEndpoints};
 use cluster::fence::{Held, Refusal, Verdict, judge};
 use cluster::id::Counting;
 use cluster::liveness::redial_after_ms;
@@ -15,6 +16,8 @@ use cluster::{App, ClusterId, ClusterState, InstanceId, NodeId, Now, ReplicaId, 
 use cluster::{Event, Member};
 
 pub const STEP_MS: u64 = 50;
+/// What the pretended agents can do beyond the basics.
+const ABILITIES: &[&str] = &[cluster::app::ABILITY_USES];
 
 /// One decision, for those who check it.
 pub struct Step {
@@ -51,6 +54,10 @@ pub struct Agent {
     /// Stamps as they were applied, by this run of the agent.
     pub history: Vec<(InstanceId, Stamp)>,
     pub replicas: BTreeMap<ReplicaId, (ReplicaReport, AssignedPhase)>,
+    /// What its balancer works by.
+    pub endpoints: Option<Endpoints>,
+    /// Requests that its balancer has under way on routes that left the table.
+    pub in_flight: BTreeMap<RouteKey, u64>,
     pub outbox: Vec<News>,
 }
 
@@ -64,6 +71,7 @@ struct Link {
     heard_ms: u64,
     seq: u64,
     inbox: Option<Assignment>,
+    endpoints: Option<Endpoints>,
 }
 
 impl World {
@@ -112,6 +120,12 @@ impl World {
 
     pub fn scale(&mut self, count: u32) {
         self.apps[0].desired = count;
+        self.desire();
+    }
+
+    /// The replicas of the app call each other.
+    pub fn use_each_other(&mut self) {
+        self.apps[0].spec.uses = vec![self.apps[0].name.clone()];
         self.desire();
     }
 
@@ -276,6 +290,11 @@ impl World {
                 link.inbox = Some(assignment);
             }
         }
+        for (node, endpoints) in effects.endpoints {
+            if let Some(link) = self.links.get_mut(&node) {
+                link.endpoints = Some(endpoints);
+            }
+        }
         if let Some(at_least) = effects.raise_epoch_at_least {
             self.epoch = self.epoch.max(at_least - 1) + 1;
             self.controller.observe(Event::EpochRaised(self.epoch), self.now);
@@ -314,7 +333,7 @@ impl World {
                 link.seq = 0;
                 link.heard_ms = now.mono_ms;
                 events.push(Event::Connected { node: id, facts: agent.facts(link.agent) });
-                let snapshot = Snapshot { replicas: agent.reports(), leaving: agent.leaving };
+                let snapshot = Snapshot { replicas: agent.reports(), leaving: agent.leaving, routes: agent.acknowledged() };
                 events.push(agent.line(id, link, News::Snapshot(snapshot)));
             } else {
                 link.failures += 1;
@@ -337,6 +356,12 @@ impl World {
                 Err(refusal) => Event::PutConflict { node: id, stamp: assignment.stamp, held: agent.held, detail: refusal.to_string() },
             });
         }
+        if link.connected
+            && agent.reachable
+            && let Some(endpoints) = link.endpoints.take()
+        {
+            agent.put_endpoints(endpoints);
+        }
         for event in events {
             self.controller.observe(event, now);
         }
@@ -355,6 +380,8 @@ impl Agent {
             held: Held::default(),
             history: vec![],
             replicas: BTreeMap::new(),
+            endpoints: None,
+            in_flight: BTreeMap::new(),
             outbox: vec![],
         }
     }
@@ -363,6 +390,8 @@ impl Agent {
         self.alive = false;
         self.leaving = false;
         self.replicas.clear();
+        self.endpoints = None;
+        self.in_flight.clear();
         self.outbox.clear();
         self.held = Held::default();
         self.history.clear();
@@ -404,10 +433,30 @@ impl Agent {
         Event::Line { node, line }
     }
 
+    fn acknowledged(&self) -> Option<Acknowledged> {
+        let ack = RouteAck { version: 0, in_flight: self.in_flight.clone() };
+        self.endpoints.as_ref().map(|endpoints| Acknowledged::new(endpoints.stamp, endpoints.version, &ack))
+    }
+
+    fn put_endpoints(&mut self, incoming: Endpoints) {
+        let held = self.endpoints.as_ref().map(|held| HeldEndpoints { cluster: held.cluster, stamp: held.stamp });
+        if endpoints::judge(self.held, !self.replicas.is_empty(), held, &incoming) == Ok(Verdict::Apply) {
+            self.endpoints = Some(incoming);
+            self.outbox.extend(self.acknowledged().map(News::Routes));
+        }
+    }
+
+    /// Requests of its balancer end, or begin to be told.
+    pub fn set_in_flight(&mut self, in_flight: BTreeMap<RouteKey, u64>) {
+        self.in_flight = in_flight;
+        self.outbox.extend(self.acknowledged().map(News::Routes));
+    }
+
     fn put(&mut self, assignment: &Assignment) -> Result<(), Refusal> {
-        if judge(self.held, !self.replicas.is_empty(), &[], assignment)? == Verdict::Renew {
+        if judge(self.held, !self.replicas.is_empty(), ABILITIES, assignment)? == Verdict::Renew {
             return Ok(());
         }
+        self.endpoints.take_if(|endpoints| endpoints.cluster != assignment.cluster);
         self.held = Held { cluster: Some(assignment.cluster), stamp: Some(assignment.stamp) };
         self.history.push((self.instance, assignment.stamp));
         let wanted: BTreeMap<ReplicaId, AssignedPhase> = assignment.replicas.iter().map(|r| (r.id, r.phase)).collect();
