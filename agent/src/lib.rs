@@ -24,6 +24,7 @@ mod program;
 mod run;
 mod runtime_dir;
 mod slot;
+mod uses;
 
 pub use config::Config;
 pub use guardian::GUARDIAN_ARG;

@@ -3,6 +3,7 @@
 //! A watcher that does not read is cut off, so that it cannot hold anything up; it may come again and starts with a snapshot.
 
 use bytes::Bytes;
+use cluster::endpoints::Acknowledged;
 use cluster::wire::{Heartbeat, Leaving, News, ObserveLine, ReplicaReport, Snapshot, Stamp};
 use cluster::{ClusterId, InstanceId};
 use tokio::sync::mpsc;
@@ -74,6 +75,11 @@ impl Observers {
     /// Says that the agent lives.
     pub fn heartbeat(&mut self, standing: Standing) {
         self.tell(standing, || [News::Heartbeat(Heartbeat {})]);
+    }
+
+    /// Says what the balancer works by.
+    pub fn routes(&mut self, acknowledged: &Acknowledged, standing: Standing) {
+        self.tell(standing, || [News::Routes(acknowledged.clone())]);
     }
 
     /// Says goodbye.

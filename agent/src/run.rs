@@ -86,10 +86,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
     serve(&server, listeners).map_err(|source| Error::Io { what: "accept connections", source })?;
     // A task of its own: what the others do for it then wakes it without a call to the system.
     let owner = tokio::spawn(Owner::new(facts, address, runtime, logs, keeper).run(signals, requests));
-    let Ended { keeper, runtime, logs } = owner.await.map_err(|e| Error::Io { what: "go on", source: io::Error::other(e) })?;
+    let Ended { keeper, runtime, logs, uses } = owner.await.map_err(|e| Error::Io { what: "go on", source: io::Error::other(e) })?;
 
     // The guardian first: after a second signal whatever still runs is to end at once.
     keeper.end().await;
+    uses.end().await;
     server.end().await;
     logs.close();
     runtime.remove();

@@ -101,6 +101,11 @@ impl RuntimeDir {
         self.path.join("replicas").join(id.to_string())
     }
 
+    /// Where the ports stand at which replicas here call other apps.
+    pub fn uses(&self) -> PathBuf {
+        self.path.join("uses.json")
+    }
+
     /// Removes what lies there of a replica.
     pub fn remove_replica(&self, id: ReplicaId) {
         if let Err(e) = fs::remove_dir_all(self.replica(id))
@@ -112,6 +117,11 @@ impl RuntimeDir {
 
     /// Removes it: the agent ends. Where logs lie in it, they stay.
     pub fn remove(self) {
+        if let Err(e) = fs::remove_file(self.uses())
+            && e.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!("cannot remove {}: {e}", self.uses().display());
+        }
         let removed = fs::remove_dir_all(self.path.join("replicas"));
         if let Err(e) = removed.and_then(|()| if self.is_ours { fs::remove_dir(&self.path) } else { Ok(()) })
             && e.kind() != ErrorKind::DirectoryNotEmpty

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cluster::ReplicaId;
-use cluster::app::{ABILITY_HEALTH, ABILITY_RESTART_WHEN};
+use cluster::app::{ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_USES};
 use cluster::fence::{self, Held, Verdict};
 use cluster::placeholder::ABILITY_PLACEHOLDERS;
 use cluster::supervise::{Event, Replica, Rules};
@@ -14,7 +14,7 @@ use super::{Owner, Refused};
 use crate::slot::Slot;
 
 /// What this agent can do beyond the basics, by the names that an assignment's `requires` may hold.
-const ABILITIES: &[&str] = &[ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_PLACEHOLDERS];
+const ABILITIES: &[&str] = &[ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_PLACEHOLDERS, ABILITY_USES];
 
 /// The shortest wait before the second restart in a row and each one after it, in milliseconds.
 const RESTART_MS_MIN: u64 = 20;
@@ -34,6 +34,7 @@ impl Owner {
                 tracing::info!(cluster = %assignment.cluster, "listening to this cluster");
             }
             self.held = Held { cluster: Some(assignment.cluster), stamp: Some(stamp) };
+            self.uses.listen_to(assignment.cluster);
             self.apply(assignment);
             // Watchers learn at once that it is obeyed.
             self.observers.heartbeat(self.standing());
@@ -49,7 +50,11 @@ impl Owner {
         }
         let specs: BTreeMap<String, Arc<_>> = assignment.specs.into_iter().map(|(key, spec)| (key, Arc::new(spec))).collect();
         for replica in &assignment.replicas {
-            if self.slots.contains_key(&replica.id) {
+            if let Some(slot) = self.slots.get(&replica.id) {
+                // One that was here before this agent knows addresses already.
+                if let Err(error) = self.uses.open(&slot.spec.uses) {
+                    tracing::warn!(replica = %replica.id, "{error}");
+                }
                 self.feed(replica.id, Event::Wanted(replica.phase));
             } else if let Some(spec) = specs.get(&replica.spec_key()) {
                 self.begin(replica, Arc::clone(spec));

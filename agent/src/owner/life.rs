@@ -58,7 +58,9 @@ impl Owner {
         let limits = slot.spec.limits.clone();
         let reservation = Reservation::new().map_err(|e| format!("there is no free port: {e}"))?;
         let port = reservation.port();
-        let identity = Identity { id, app: &slot.app, node: &self.facts.name, port };
+        self.uses.open(&slot.spec.uses).map_err(|e| e.to_string())?;
+        let addresses = self.uses.variables(&slot.spec.uses);
+        let identity = Identity { id, app: &slot.app, node: &self.facts.name, port, addresses: &addresses };
         let mut invocation = program::invocation(&self.search, &slot.spec, identity).map_err(|e| e.to_string())?;
         let directory = self.runtime.replica(id);
         let voice = Voice::new(&slot.spec.health, &directory, id, self.api)

@@ -5,6 +5,7 @@
 
 mod assign;
 mod commands;
+mod endpoints;
 mod life;
 mod logs;
 mod request;
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster::ReplicaId;
+use cluster::endpoints::Acknowledged;
 use cluster::fence::Held;
 use cluster::limits::missing;
 use cluster::supervise::Event;
@@ -35,6 +37,7 @@ use crate::os::{self, Signal, Signals};
 use crate::program::SearchPath;
 use crate::runtime_dir::RuntimeDir;
 use crate::slot::Slot;
+use crate::uses::Uses;
 
 use commands::Commands;
 pub use request::{Busy, Door, Refused, Request};
@@ -63,6 +66,8 @@ pub struct Ended {
     pub runtime: RuntimeDir,
     /// The directory of output.
     pub logs: LogDir,
+    /// The addresses of apps that are used.
+    pub uses: Uses,
 }
 
 /// The agent's state.
@@ -93,6 +98,10 @@ pub struct Owner {
     /// Where this agent listens.
     api: SocketAddr,
     observers: Observers,
+    uses: Uses,
+    /// What the balancer works by may have changed since it was last said, which is this.
+    routes_are_news: bool,
+    routes_told: Option<Acknowledged>,
     /// Attempts that could not be made. They are told in a turn of their own: what follows may be another attempt, at once.
     failed: VecDeque<(ReplicaId, Event)>,
     /// Replicas of which something may have changed since it was last said.
@@ -110,6 +119,9 @@ impl Owner {
         Owner {
             clock: Clock::start(),
             observers: Observers::new(facts.instance),
+            uses: Uses::new(runtime.uses()),
+            routes_are_news: false,
+            routes_told: None,
             facts,
             runtime,
             logs,
@@ -167,6 +179,7 @@ impl Owner {
                 Some(done) = self.checks.next() => self.checked(done),
                 Some((id, attempt, push)) = self.words.1.recv() => self.heard(id, attempt, push),
                 Some(_) = self.listeners.join_next() => {}
+                () = self.uses.changed() => self.routes_are_news = true,
                 Some(request) = requests.recv() => self.answer(request),
             }
             if self.flush() {
@@ -179,7 +192,7 @@ impl Owner {
         }
         self.flushed_at_ms = 0;
         self.flush();
-        Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs }
+        Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, uses: self.uses }
     }
 
     fn happened(&mut self, happening: Happening) {
@@ -228,7 +241,7 @@ impl Owner {
         let unobserved = self.observed_at_ms.map_or(0, |at| at + OBSERVED_FOR_MS + 1);
         let goodbye = self.goodbye.iter().flat_map(|goodbye| [goodbye.stop_at_ms, self.lease_until_ms, unobserved]);
         let goodbye = goodbye.filter(|at| *at > now_ms);
-        let flush = (!self.dirty.is_empty() || !self.gone.is_empty()).then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
+        let flush = self.has_news().then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
         self.clock
             .instant(replicas.chain(goodbye).chain(flush).chain(self.agenda.first().map(|(due_ms, _)| *due_ms)).min().unwrap_or(u64::MAX))
     }
@@ -257,16 +270,21 @@ impl Owner {
         self.held.cluster.filter(|_| !self.slots.is_empty())
     }
 
-    fn snapshot(&self) -> Snapshot {
+    /// Something is to be said.
+    fn has_news(&self) -> bool {
+        !self.dirty.is_empty() || !self.gone.is_empty() || self.routes_are_news
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
         let now = self.clock.now();
         let replicas = self.slots.iter().map(|(id, slot)| slot.report(*id, now)).collect();
-        Snapshot { replicas, leaving: self.goodbye.is_some() }
+        Snapshot { replicas, leaving: self.goodbye.is_some(), routes: self.uses.acknowledged() }
     }
 
     /// Says what changed, unless something was said just now. True when something was said.
     fn flush(&mut self) -> bool {
         let now = self.clock.now();
-        if self.dirty.is_empty() && self.gone.is_empty() || now.mono_ms < self.flushed_at_ms + FLUSH_EVERY_MS {
+        if !self.has_news() || now.mono_ms < self.flushed_at_ms + FLUSH_EVERY_MS {
             return false;
         }
         self.flushed_at_ms = now.mono_ms;
@@ -277,6 +295,7 @@ impl Owner {
         if !reports.is_empty() {
             self.observers.changed(&reports, self.standing());
         }
+        self.tell_routes();
         true
     }
 

@@ -6,6 +6,7 @@
 mod apps;
 mod body;
 mod calls;
+mod endpoints;
 mod exposition;
 mod gateway_metrics;
 mod json;
@@ -105,6 +106,7 @@ impl Api {
             .route("/v1/status", get(reads::status_v1))
             .route("/v1/apps", get(reads::apps))
             .route("/v1/apps/{name}", get(reads::app))
+            .route("/v1/apps/{name}/endpoints", get(endpoints::endpoints))
             .route("/v1/apps/{name}/scale", post(apps::scale_one))
             .route("/v1/nodes", get(reads::nodes))
             .route("/v1/replicas", get(reads::replicas))

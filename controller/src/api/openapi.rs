@@ -4,7 +4,7 @@ use utoipa::OpenApi;
 use utoipa::openapi;
 
 use super::json::Json;
-use super::{apps, logs, metrics, nodes, reads, routes};
+use super::{apps, endpoints, logs, metrics, nodes, reads, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +22,7 @@ Bodies are JSON whatever their Content-Type; every refusal is an application/pro
         reads::status_v1,
         reads::apps,
         reads::app,
+        endpoints::endpoints,
         reads::nodes,
         reads::replicas,
         reads::version,

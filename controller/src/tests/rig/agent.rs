@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster::app::ABILITY_USES;
+use cluster::endpoints::{Acknowledged, Endpoints};
 use cluster::fence::{self, Held};
 use cluster::wire::{
     AGENT_SERVICE, AssignedPhase, Assignment, Heartbeat, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Snapshot,
 };
+use cluster::route::RouteAck;
 use cluster::{InstanceId, ReplicaId};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -51,6 +54,7 @@ struct State {
     held: Held,
     replicas: BTreeMap<ReplicaId, ReplicaReport>,
     assignments: Vec<Assignment>,
+    endpoints: Option<Endpoints>,
 }
 
 /// A scripted agent.
@@ -133,6 +137,11 @@ impl FakeAgent {
         self.state.lock().unwrap().assignments.clone()
     }
 
+    /// The endpoints that it got last.
+    pub fn endpoints(&self) -> Option<Endpoints> {
+        self.state.lock().unwrap().endpoints.clone()
+    }
+
     /// The replicas that it runs.
     pub fn replicas(&self) -> Vec<ReplicaReport> {
         self.state.lock().unwrap().replicas.values().cloned().collect()
@@ -174,6 +183,12 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>, changed: w
             let answer = assign(&mut state.lock().unwrap(), serde_json::from_slice(&body).unwrap());
             changed.send_modify(|version| *version += 1);
             answer
+        }
+        (&Method::PUT, "/v1/endpoints") => {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            state.lock().unwrap().endpoints = Some(serde_json::from_slice(&body).unwrap());
+            changed.send_modify(|version| *version += 1);
+            text(StatusCode::ACCEPTED, "")
         }
         (&Method::GET, path) if path.starts_with("/v1/replicas/") => {
             let query = request.uri().query().unwrap_or_default();
@@ -220,7 +235,7 @@ fn observe(state: Arc<Mutex<State>>, changed: watch::Sender<u64>) -> Answer {
 fn line(state: &State, seq: u64, changed: bool) -> Bytes {
     let runs_anything = !state.replicas.is_empty();
     let news = match changed {
-        true => News::Snapshot(Snapshot { replicas: state.replicas.values().cloned().collect(), leaving: false }),
+        true => News::Snapshot(Snapshot { replicas: state.replicas.values().cloned().collect(), leaving: false, routes: routes(state) }),
         false => News::Heartbeat(Heartbeat {}),
     };
     let cluster = state.held.cluster.filter(|_| runs_anything);
@@ -230,12 +245,16 @@ fn line(state: &State, seq: u64, changed: bool) -> Bytes {
     json.into()
 }
 
+fn routes(state: &State) -> Option<Acknowledged> {
+    state.endpoints.as_ref().map(|endpoints| Acknowledged::new(endpoints.stamp, endpoints.version, &RouteAck::default()))
+}
+
 fn assign(state: &mut State, assignment: Assignment) -> Answer {
     state.assignments.push(assignment.clone());
     if state.mood == Mood::Unable {
         return json(StatusCode::UNPROCESSABLE_ENTITY, &serde_json::json!({"detail": "this agent cannot do that"}));
     }
-    if let Err(refusal) = fence::judge(state.held, !state.replicas.is_empty(), &[], &assignment) {
+    if let Err(refusal) = fence::judge(state.held, !state.replicas.is_empty(), &[ABILITY_USES], &assignment) {
         let body = serde_json::json!({"detail": refusal.to_string(), "held": state.held});
         return json(StatusCode::CONFLICT, &body);
     }
