@@ -8,6 +8,7 @@ pub mod scale;
 pub mod schema;
 pub mod status;
 pub mod validate;
+mod wide;
 
 /// The body of an answer as `--json` prints it: as it came, its line ended.
 fn json_line(body: &[u8]) -> Vec<u8> {

@@ -5,12 +5,14 @@
 //! to a controller over HTTP as anybody could, and use nothing of it but its API.
 #![forbid(unsafe_code)]
 
+mod amount;
 mod client;
 mod command;
 mod demo;
 mod duration;
 mod failure;
 mod files;
+mod format;
 mod go_dash;
 mod log;
 mod operator;

@@ -22,7 +22,7 @@ fn stop_this_process() {
     use rustix::process::{Signal, getpid, kill_process};
     for _ in 0..2 {
         // A process may always signal itself.
-        let _ = kill_process(getpid(), Signal::TERM);
+        let _ = kill_process(getpid(), Signal::INT);
         thread::sleep(std::time::Duration::from_millis(700));
     }
 }

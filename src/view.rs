@@ -1,5 +1,7 @@
 //! The cluster as `/status` shows it, read tolerantly: a controller of another version may say more.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -51,6 +53,9 @@ pub struct Node {
     /// How many replicas it runs.
     #[serde(default)]
     pub replicas: u64,
+    /// What its host uses.
+    #[serde(default)]
+    pub usage: Option<HostUsage>,
 }
 
 /// A replica.
@@ -84,6 +89,53 @@ pub struct Replica {
     /// How often it was started again.
     #[serde(default)]
     pub restarts: u64,
+    /// What its processes are known by.
+    #[serde(default)]
+    pub tree: Option<String>,
+    /// What came of each limit.
+    #[serde(default)]
+    pub limits: BTreeMap<String, String>,
+    /// What its processes use.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+}
+
+/// What the processes of a replica use together.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Processor time so far.
+    pub cpu_seconds: f64,
+    /// Processors that they keep busy.
+    pub cpu_cores: f64,
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// Open files.
+    pub open_files: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Processes.
+    pub processes: u64,
+}
+
+/// What a host uses, by whomever.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct HostUsage {
+    /// Time that its processors were busy.
+    pub cpu_seconds: f64,
+    /// Processors that are busy.
+    pub cpu_cores: f64,
+    /// Processors that it has.
+    pub cores: u64,
+    /// Memory that a new program could not have.
+    pub memory_used_bytes: u64,
+    /// All of its memory.
+    pub memory_bytes: u64,
+    /// Its load average over one minute.
+    pub load_1m: f64,
+    /// How long ago it was started.
+    pub uptime_seconds: f64,
 }
 
 impl Status {

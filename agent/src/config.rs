@@ -15,6 +15,8 @@ pub struct Config {
     pub runtime_dir: Option<PathBuf>,
     /// Where the output of its replicas is kept; the default is `logs` in `runtime_dir` if that is given, else it is named after its port.
     pub log_dir: Option<PathBuf>,
+    /// Replicas outlive the agent, and the next one on its runtime directory takes them over.
+    pub keep_workers: bool,
     /// Listen on an address that is not loopback, in the clear, and let those in who come from outside.
     pub insecure: bool,
     /// Host names, beside IP addresses and `localhost`, that calls may be made by.

@@ -21,9 +21,11 @@ mod owner;
 mod port;
 mod probe;
 mod program;
+mod record;
 mod run;
 mod runtime_dir;
 mod slot;
+mod usage;
 mod uses;
 
 pub use config::Config;

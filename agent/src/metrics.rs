@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use cluster::app::AppName;
+use cluster::usage::{HostUsage, ReplicaUsage};
+
 use crate::check::Meters;
 
 /// The figures of one moment.
@@ -26,7 +29,16 @@ pub struct Figures {
     pub log_dropped_bytes_total: u64,
     /// Health checks.
     pub checks: Meters,
+    /// The name of this node.
+    pub node: String,
+    /// What its host uses, where that is known.
+    pub host: Option<HostUsage>,
+    /// What its replicas use.
+    pub usage: Vec<(AppName, ReplicaUsage)>,
 }
+
+/// Name, kind, help and value of a family of figures.
+type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> String);
 
 impl Figures {
     /// As text.
@@ -56,8 +68,52 @@ impl Figures {
             let _ = writeln!(text, "{name} {value}");
         }
         self.checks.render(&mut text);
+        self.render_usage(&mut text);
         text
     }
+
+    /// By the names that the controller has for them too: who scrapes both has each series twice, told apart by its job.
+    fn render_usage(&self, text: &mut String) {
+        let node = escaped(&self.node);
+        let of_replica: [Family<ReplicaUsage>; 5] = [
+            ("cpu_seconds_total", "counter", "Processor time of the replica's present attempt.", |of| seconds(of.uses.cpu_ms)),
+            ("memory_bytes", "gauge", "Resident memory of the replica's processes.", |of| of.uses.memory_bytes.to_string()),
+            ("open_files", "gauge", "Open files of the replica's processes.", |of| of.uses.open_files.to_string()),
+            ("threads", "gauge", "Threads of the replica's processes.", |of| of.uses.threads.to_string()),
+            ("processes", "gauge", "Processes of the replica.", |of| of.uses.processes.to_string()),
+        ];
+        for (name, kind, help, value) in of_replica {
+            header(text, &format!("ostler_replica_{name}"), kind, help);
+            for (app, of) in &self.usage {
+                let _ = writeln!(text, "ostler_replica_{name}{{app=\"{app}\",replica=\"{}\",node=\"{node}\"}} {}", of.id, value(of));
+            }
+        }
+        let of_node: [Family<HostUsage>; 5] = [
+            ("cpu_seconds_total", "counter", "Time that the host's processors were busy, all together.", |host| seconds(host.cpu_ms)),
+            ("memory_used_bytes", "gauge", "Memory of the host that a new program could not have.", |host| {
+                host.memory_used_bytes.to_string()
+            }),
+            ("memory_bytes", "gauge", "All memory of the host.", |host| host.memory_bytes.to_string()),
+            ("load1", "gauge", "Load average of the host over one minute.", |host| seconds(host.load_milli)),
+            ("uptime_seconds", "gauge", "How long ago the host was started.", |host| seconds(host.uptime_ms)),
+        ];
+        for (name, kind, help, value) in of_node {
+            header(text, &format!("ostler_node_{name}"), kind, help);
+            if let Some(host) = &self.host {
+                let _ = writeln!(text, "ostler_node_{name}{{node=\"{node}\"}} {}", value(host));
+            }
+        }
+    }
+}
+
+/// Thousandths as a decimal number.
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}
+
+/// A label's value as it stands between quotes: whoever names a node may use any character.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn header(text: &mut String, name: &str, kind: &str, help: &str) {
@@ -66,13 +122,24 @@ fn header(text: &mut String, name: &str, kind: &str, help: &str) {
 
 #[cfg(test)]
 mod tests {
+    use cluster::ReplicaId;
+    use cluster::usage::Uses;
+
     use super::*;
 
     #[test]
     fn every_line_is_a_comment_or_a_name_with_a_number() {
         let mut figures = Figures { replicas: BTreeMap::from([("running".to_owned(), 3)]), starts_total: 5, ..Figures::default() };
         figures.checks.count("http", false, std::time::Duration::from_millis(1_500));
+        figures.node = "a \"b\"".to_owned();
+        figures.host = Some(HostUsage { load_milli: 1_250, ..HostUsage::default() });
+        let uses = Uses { cpu_ms: 2_005, memory_bytes: 7, ..Uses::default() };
+        figures.usage = vec![(AppName::builtin(), ReplicaUsage { id: ReplicaId(5), attempt: 1, uses })];
         let text = figures.render();
+        let labels = format!("{{app=\"worker\",replica=\"{}\",node=\"a \\\"b\\\"\"}}", ReplicaId(5));
+        assert!(text.contains(&format!("\nostler_replica_cpu_seconds_total{labels} 2.005\n")), "{text}");
+        assert!(text.contains(&format!("\nostler_replica_memory_bytes{labels} 7\n")), "{text}");
+        assert!(text.contains("\nostler_node_load1{node=\"a \\\"b\\\"\"} 1.250\n"), "{text}");
         assert!(text.contains("\nostler_agent_checks_total{kind=\"http\",outcome=\"failed\"} 1\n"), "{text}");
         assert!(text.contains("\nostler_agent_check_duration_seconds_sum{kind=\"http\"} 1.5\n"), "{text}");
         assert!(text.contains("\nostler_agent_replicas{phase=\"running\"} 3\n") && text.contains("\nostler_agent_starts_total 5\n"));

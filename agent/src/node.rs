@@ -16,7 +16,7 @@ const NAME_CHARS_MAX: usize = 200;
 pub struct BadName(String);
 
 /// The facts of this start of the agent, which listens on `port`.
-pub fn facts(name: Option<&str>, port: u16) -> Result<NodeFacts, BadName> {
+pub fn facts(name: Option<&str>, port: u16, keep_workers: bool) -> Result<NodeFacts, BadName> {
     let name = match name {
         Some(name) => name.to_owned(),
         None => format!("{}:{port}", os::hostname()),
@@ -31,7 +31,7 @@ pub fn facts(name: Option<&str>, port: u16) -> Result<NodeFacts, BadName> {
         name,
         instance: InstanceId(uuid::Uuid::now_v7().as_u128()),
         cluster: None,
-        keep_workers: false,
+        keep_workers,
         os: std::env::consts::OS.to_owned(),
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
         memory_bytes: os::memory_bytes(),
@@ -48,15 +48,15 @@ mod tests {
 
     #[test]
     fn the_name_is_host_and_port_unless_it_is_given() {
-        assert!(facts(None, 9091).unwrap().name.ends_with(":9091"));
-        assert_eq!(facts(Some("web-1"), 9091).unwrap().name, "web-1");
+        assert!(facts(None, 9091, false).unwrap().name.ends_with(":9091"));
+        assert_eq!(facts(Some("web-1"), 9091, true).unwrap().name, "web-1");
         for bad in ["", " a", "a\n", "a\0b", &"x".repeat(201)] {
-            assert!(facts(Some(bad), 1).is_err(), "{bad:?}");
+            assert!(facts(Some(bad), 1, false).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn each_start_is_another_instance() {
-        assert_ne!(facts(None, 1).unwrap().instance, facts(None, 1).unwrap().instance);
+        assert_ne!(facts(None, 1, false).unwrap().instance, facts(None, 1, false).unwrap().instance);
     }
 }

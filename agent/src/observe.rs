@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use cluster::endpoints::Acknowledged;
+use cluster::usage::Usage;
 use cluster::wire::{Heartbeat, Leaving, News, ObserveLine, ReplicaReport, Snapshot, Stamp};
 use cluster::{ClusterId, InstanceId};
 use tokio::sync::mpsc;
@@ -54,14 +55,14 @@ impl Observers {
     }
 
     /// Lets one more watch; `None` when there are too many. `cut` ends its connection.
-    pub fn add(&mut self, snapshot: Snapshot, standing: Standing, cut: CancellationToken) -> Option<mpsc::Receiver<Bytes>> {
+    pub fn add(&mut self, snapshot: Snapshot, usage: Usage, standing: Standing, cut: CancellationToken) -> Option<mpsc::Receiver<Bytes>> {
         self.all.retain(|observer| !observer.chunks.is_closed());
         if self.all.len() >= OBSERVERS_MAX {
             return None;
         }
         let (chunks, receiver) = mpsc::channel(CHUNKS_MAX);
         let mut observer = Observer { chunks, seq: 0, cut };
-        let chunk = observer.lines(self.instance, standing, [News::Snapshot(snapshot)]);
+        let chunk = observer.lines(self.instance, standing, Some(&usage), [News::Snapshot(snapshot)]);
         observer.send(chunk);
         self.all.push(observer);
         Some(receiver)
@@ -69,32 +70,32 @@ impl Observers {
 
     /// Says that these replicas changed.
     pub fn changed(&mut self, reports: &[ReplicaReport], standing: Standing) {
-        self.tell(standing, || reports.iter().cloned().map(News::Replica));
+        self.tell(standing, None, || reports.iter().cloned().map(News::Replica));
     }
 
-    /// Says that the agent lives.
-    pub fn heartbeat(&mut self, standing: Standing) {
-        self.tell(standing, || [News::Heartbeat(Heartbeat {})]);
+    /// Says that the agent lives, and what is new about usage.
+    pub fn heartbeat(&mut self, usage: Option<Usage>, standing: Standing) {
+        self.tell(standing, usage.as_ref(), || [News::Heartbeat(Heartbeat {})]);
     }
 
     /// Says what the balancer works by.
     pub fn routes(&mut self, acknowledged: &Acknowledged, standing: Standing) {
-        self.tell(standing, || [News::Routes(acknowledged.clone())]);
+        self.tell(standing, None, || [News::Routes(acknowledged.clone())]);
     }
 
     /// Says goodbye.
     pub fn leaving(&mut self, within_ms: u64, standing: Standing) {
-        self.tell(standing, || [News::Leaving(Leaving { within_ms })]);
+        self.tell(standing, None, || [News::Leaving(Leaving { within_ms })]);
     }
 
-    fn tell<I: IntoIterator<Item = News>>(&mut self, standing: Standing, news: impl Fn() -> I) {
+    fn tell<I: IntoIterator<Item = News>>(&mut self, standing: Standing, usage: Option<&Usage>, news: impl Fn() -> I) {
         let instance = self.instance;
         let before = self.all.len();
         self.all.retain_mut(|observer| {
             if observer.chunks.is_closed() {
                 return false;
             }
-            let chunk = observer.lines(instance, standing, news());
+            let chunk = observer.lines(instance, standing, usage, news());
             observer.send(chunk)
         });
         let cut = before - self.all.len();
@@ -103,11 +104,14 @@ impl Observers {
 }
 
 impl Observer {
-    fn lines(&mut self, instance: InstanceId, standing: Standing, news: impl IntoIterator<Item = News>) -> Bytes {
+    /// What is new about usage stands in the first of them.
+    fn lines(&mut self, instance: InstanceId, standing: Standing, usage: Option<&Usage>, news: impl IntoIterator<Item = News>) -> Bytes {
         let mut chunk = Vec::new();
+        let mut usage = usage.filter(|usage| !usage.is_empty()).cloned();
         for news in news {
             self.seq += 1;
-            let line = ObserveLine { instance, seq: self.seq, applied: standing.applied, cluster: standing.cluster, news };
+            let Standing { applied, cluster } = standing;
+            let line = ObserveLine { instance, seq: self.seq, applied, cluster, usage: usage.take(), news };
             match encode(&line) {
                 Ok(line) => chunk.extend_from_slice(&line),
                 Err(e) => tracing::error!("a line of observations cannot be written: {e}"),
@@ -137,14 +141,14 @@ mod tests {
 
     fn watch(observers: &mut Observers) -> Option<(mpsc::Receiver<Bytes>, CancellationToken)> {
         let cut = CancellationToken::new();
-        observers.add(Snapshot::default(), STANDING, cut.clone()).map(|receiver| (receiver, cut))
+        observers.add(Snapshot::default(), Usage::default(), STANDING, cut.clone()).map(|receiver| (receiver, cut))
     }
 
     #[test]
     fn a_reader_gets_a_snapshot_first_and_lines_that_count_from_one() {
         let mut observers = Observers::new(InstanceId(9));
         let (mut receiver, _cut) = watch(&mut observers).unwrap();
-        observers.heartbeat(STANDING);
+        observers.heartbeat(None, STANDING);
         observers.leaving(7, STANDING);
         let lines: Vec<ObserveLine> = std::iter::from_fn(|| receiver.try_recv().ok())
             .flat_map(|chunk| chunk.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect::<Vec<_>>())
@@ -162,7 +166,7 @@ mod tests {
         let (_slow, slow_cut) = watch(&mut observers).unwrap();
         let (mut quick, quick_cut) = watch(&mut observers).unwrap();
         for _ in 0..=CHUNKS_MAX {
-            observers.heartbeat(STANDING);
+            observers.heartbeat(None, STANDING);
             while quick.try_recv().is_ok() {}
         }
         assert!(slow_cut.is_cancelled() && !quick_cut.is_cancelled());

@@ -19,13 +19,22 @@ pub struct Reservation {
 impl Reservation {
     /// Reserves a free port.
     pub fn new() -> io::Result<Self> {
+        Reservation::at(0)
+    }
+
+    fn at(port: u16) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         // On Windows this option means something else.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
         let port = socket.local_addr()?.as_socket_ipv4().map_or(0, |addr| addr.port());
         Ok(Reservation { _socket: socket, port })
+    }
+
+    /// Reserves this port again, for a program that was given it by an agent that is gone.
+    pub fn again(port: u16) -> io::Result<Self> {
+        Reservation::at(port)
     }
 
     /// Which port.
@@ -54,5 +63,17 @@ mod tests {
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
             drop(server);
         }
+    }
+
+    #[test]
+    fn a_port_is_reserved_again_unless_somebody_listens_there_who_keeps_it_anyway() {
+        let port = Reservation::new().unwrap().port();
+        let again = Reservation::again(port).unwrap();
+        assert_eq!(again.port(), port);
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        drop(again);
+        let beside = Reservation::again(port);
+        assert!(beside.is_ok_and(|beside| beside.port() == port) || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+        drop(server);
     }
 }

@@ -1,4 +1,5 @@
-//! Ready is, where no check of the app says otherwise: the replica's port accepts a connection.
+//! Ready is, where no check of the app says otherwise: the replica's port accepts a connection; or, where its socket is handed over to it, its
+//! process has lived for a moment.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,6 +12,8 @@ use tokio::time::{sleep, timeout};
 const WAIT_MIN: Duration = Duration::from_millis(1);
 /// The longest wait between two tries.
 const WAIT_MAX: Duration = Duration::from_millis(50);
+/// A program that cannot run with what it was given mostly ends sooner than this. Who connects meanwhile waits in the socket's queue.
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
 /// For one try. Loopback answers at once; only a full queue of the listener makes it wait.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -21,6 +24,11 @@ pub async fn until_ready(port: u16) {
         sleep(wait).await;
         wait = (wait * 3 / 2).min(WAIT_MAX);
     }
+}
+
+/// Returns once a process that its socket was handed to has lived for a moment.
+pub async fn until_settled() {
+    sleep(SETTLED_AFTER).await;
 }
 
 async fn accepts(port: u16) -> bool {

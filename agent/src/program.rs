@@ -31,16 +31,23 @@ pub enum Error {
     #[error("the app's command is empty; give it a program")]
     Empty,
     /// A name with no slash that is nowhere.
-    #[error("the program \"{name}\" was not found in {looked_in}; put an executable file of that name there")]
+    #[error("the program \"{name}\" was not found in {looked_in}; put an executable file of that name there{passed_over}")]
     NotFound {
         /// The program.
         name: String,
         /// Directories, with commas between.
         looked_in: String,
+        /// What of that name is no program, and why; a half sentence or nothing.
+        passed_over: String,
     },
-    /// A path where nothing is.
-    #[error("the program {0} is not there, or is no executable file")]
-    NoSuchFile(String),
+    /// A path that leads to no program.
+    #[error("the program {path} {why}")]
+    NoProgram {
+        /// The path.
+        path: String,
+        /// Why it is none, and what to do.
+        why: &'static str,
+    },
     /// Something that no system can pass on.
     #[error("{0} of the app cannot be passed to a program; take NUL bytes out, and '=' out of variable names")]
     Malformed(&'static str),
@@ -78,7 +85,11 @@ impl SearchPath {
         }
         if name.contains(std::path::is_separator) {
             let path = std::path::absolute(name).unwrap_or_else(|_| PathBuf::from(name));
-            return if os::is_executable(&path) { Ok(path) } else { Err(Error::NoSuchFile(path.display().to_string())) };
+            return if os::is_executable(&path) {
+                Ok(path)
+            } else {
+                Err(Error::NoProgram { path: path.display().to_string(), why: why_none(&path) })
+            };
         }
         let candidate = |directory: &PathBuf| {
             let mut path = directory.join(name);
@@ -88,6 +99,9 @@ impl SearchPath {
             path
         };
         self.directories.iter().map(candidate).find(|path| os::is_executable(path)).ok_or_else(|| {
+            let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+            let passed_over = self.directories.iter().map(candidate).find(is_there);
+            let passed_over = passed_over.map_or_else(String::new, |path| format!(" ({} {})", path.display(), why_none(&path)));
             let mut looked_in: Vec<String> = Vec::new();
             for directory in &self.directories {
                 let text = directory.display().to_string();
@@ -98,8 +112,20 @@ impl SearchPath {
             let more = looked_in.len().saturating_sub(NAMED_MAX);
             looked_in.truncate(NAMED_MAX);
             let more = if more == 0 { String::new() } else { format!(" and {more} more directories of PATH") };
-            Error::NotFound { name: name.to_owned(), looked_in: looked_in.join(", ") + &more }
+            Error::NotFound { name: name.to_owned(), looked_in: looked_in.join(", ") + &more, passed_over }
         })
+    }
+}
+
+/// Why a path leads to no program; follows the path.
+fn why_none(path: &Path) -> &'static str {
+    match path.metadata() {
+        Ok(meta) if meta.is_dir() => "is a directory",
+        Ok(meta) if !meta.is_file() => "is no regular file",
+        Ok(_) => "is not executable: chmod +x it",
+        Err(_) if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) => "is a link that leads nowhere",
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => "is where this agent may not look",
+        Err(_) => "is not there",
     }
 }
 
@@ -162,10 +188,12 @@ pub fn invocation(path: &SearchPath, spec: &AppSpec, of: Identity<'_>) -> Result
     Ok(Invocation { program: path.find(name)?, args: args.to_vec(), env })
 }
 
-/// What a replica finds in its environment: nothing of the agent's but [`PASSED_ON`]. The spec may change those, and not who it is.
+/// What a replica finds in its environment: nothing of the agent's but [`PASSED_ON`], and not the home of its agent's user if it has one of
+/// its own. The spec may change those, and not who it is.
 fn environment(spec: &AppSpec, of: Identity<'_>, agents: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    let is_its_own = |name: &&&str| **name != "HOME" || spec.run_as.user.is_none();
     let mut env: BTreeMap<String, String> =
-        PASSED_ON.iter().filter_map(|name| agents(name).map(|value| ((*name).to_owned(), value))).collect();
+        PASSED_ON.iter().filter(|name| is_its_own(name)).filter_map(|name| agents(name).map(|value| ((*name).to_owned(), value))).collect();
     env.extend(spec.env.clone());
     env.extend(of.addresses.clone());
     let own = [
@@ -273,6 +301,15 @@ mod tests {
         for directory in &directories {
             assert!(message.contains(&directory.display().to_string()), "{message}");
         }
-        assert!(matches!(path.find("./no/such"), Err(Error::NoSuchFile(_))));
+        let none = |name: &Path| path.find(&name.to_string_lossy()).unwrap_err().to_string();
+        assert!(none(Path::new("./no/such")).ends_with("/no/such is not there"));
+        assert_eq!(none(&directories[0].join("prog")), format!("the program {} is a directory", directories[0].join("prog").display()));
+        assert!(none(&directories[1].join("prog")).ends_with("prog is not executable: chmod +x it"));
+        std::os::unix::fs::symlink("nowhere", directories[3].join("link")).unwrap();
+        assert!(none(&directories[3].join("link")).ends_with("link is a link that leads nowhere"));
+        assert!(none(Path::new("/dev/null")).ends_with("/dev/null is no regular file"));
+        // Of a name that nothing is executable under, what is there is told.
+        let message = none(Path::new("link"));
+        assert!(message.ends_with(&format!(" ({} is a link that leads nowhere)", directories[3].join("link").display())), "{message}");
     }
 }

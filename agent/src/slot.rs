@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cluster::app::{AppName, AppSpec};
 use cluster::health::{CheckReport, unready_sentence};
 use cluster::limits::Enforcement;
-use cluster::supervise::{Readiness, Replica, State};
+use cluster::supervise::{Kept, Readiness, Replica, State};
 use cluster::tree::Tree;
 use cluster::wire::{AssignedReplica, ReplicaReport};
 use cluster::{Now, ReplicaId};
@@ -16,6 +16,7 @@ use crate::check::Voice;
 use crate::guardian::protocol::Spawn;
 use crate::owner::Watched;
 use crate::port::Reservation;
+use crate::usage::Metered;
 
 /// One replica.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Slot {
     pub attempt: Attempt,
     /// Its log.
     pub log: SlotLog,
+    /// What was written down of it last, where anything is: its life, and its port.
+    pub written: Option<(Kept, Option<u16>)>,
     /// What was said of it last, its age aside.
     pub reported: Option<ReplicaReport>,
 }
@@ -62,6 +65,8 @@ pub struct Attempt {
     pub limits: Enforcement,
     /// When that was started, in monotonic milliseconds.
     pub started_at_ms: u64,
+    /// How old it was when this agent took it over, in milliseconds.
+    pub age_before_ms: u64,
     /// Waits for it to be ready.
     pub probe: Option<Probe>,
     /// Its checks.
@@ -70,6 +75,18 @@ pub struct Attempt {
     pub voice: Option<Voice>,
     /// How it was started, where a check is started the same way.
     pub spawn: Option<Box<Spawn>>,
+    /// What its processes use, once that was looked at.
+    pub usage: Option<Metered>,
+}
+
+impl Attempt {
+    /// Its socket was opened for it, at this port.
+    pub fn is_called_at(&mut self, port: u16) {
+        self.port = Some(port);
+        if let Some(spawn) = &mut self.spawn {
+            spawn.env.insert("PORT".to_owned(), port.to_string());
+        }
+    }
 }
 
 /// A task that asks something of an attempt, ended with what holds it.
@@ -85,15 +102,12 @@ impl Drop for Probe {
 impl Slot {
     /// A replica that was just assigned.
     pub fn new(assigned: &AssignedReplica, spec: Arc<AppSpec>, replica: Replica) -> Self {
-        Slot {
-            app: assigned.app.clone(),
-            revision: assigned.revision,
-            spec,
-            replica,
-            attempt: Attempt::default(),
-            log: SlotLog::default(),
-            reported: None,
-        }
+        Slot::of(assigned.app.clone(), assigned.revision, spec, replica)
+    }
+
+    /// A replica of this app.
+    pub fn of(app: AppName, revision: u64, spec: Arc<AppSpec>, replica: Replica) -> Self {
+        Slot { app, revision, spec, replica, attempt: Attempt::default(), log: SlotLog::default(), written: None, reported: None }
     }
 
     /// What is said of it now.
@@ -117,7 +131,7 @@ impl Slot {
             port: pid.and(self.attempt.port),
             tree: pid.and(self.attempt.tree),
             limits: if pid.is_some() { self.attempt.limits.clone() } else { Enforcement::new() },
-            age_ms: if pid.is_some() { now.since_ms(self.attempt.started_at_ms) } else { 0 },
+            age_ms: if pid.is_some() { now.since_ms(self.attempt.started_at_ms).saturating_add(self.attempt.age_before_ms) } else { 0 },
             restarts: self.replica.attempt.saturating_sub(1),
             failures: if is_steady { 0 } else { self.replica.failures },
             detail: self.detail(&checks),

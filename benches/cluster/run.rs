@@ -7,12 +7,19 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::flood;
 use crate::options::{HELP, Options};
 use crate::rows::Scenario;
 use crate::table::{Row, Table};
 
 /// Measures what the command line asks for.
 pub fn main() -> ExitCode {
+    // An agent started us as a replica.
+    if let [_, arg, file] = &env::args().collect::<Vec<_>>()[..]
+        && arg == flood::ARG
+    {
+        return flood::main(file);
+    }
     match begin() {
         Ok(code) => code,
         Err(error) => {

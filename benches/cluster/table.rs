@@ -11,6 +11,8 @@ pub enum Unit {
     Times,
     /// Millions of bytes.
     Megabytes,
+    /// Hundredths.
+    Percent,
 }
 
 /// What was measured.
@@ -90,7 +92,7 @@ impl Unit {
     fn number(self, value: f64) -> String {
         match self {
             Unit::Seconds => format!("{value:.3}"),
-            Unit::Times => format!("{value:.2}"),
+            Unit::Times | Unit::Percent => format!("{value:.2}"),
             Unit::Megabytes => format!("{value:.1}"),
         }
     }
@@ -100,6 +102,7 @@ impl Unit {
             Unit::Seconds => " s",
             Unit::Times => "x",
             Unit::Megabytes => " MB",
+            Unit::Percent => " %",
         }
     }
 }

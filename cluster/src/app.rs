@@ -108,7 +108,7 @@ pub struct AppSpec {
     #[serde(default)]
     pub restart: RestartPolicy,
     /// Which checks decide that a replica gets requests, and that it is replaced. Without one for readiness it is ready once its port
-    /// has accepted a connection.
+    /// has accepted a connection; with a socket that is handed over, once its process has lived for a moment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health: Vec<Check>,
     /// What a replica may use of its host.

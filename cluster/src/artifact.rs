@@ -91,7 +91,8 @@ impl FromStr for ArtifactUrl {
         }
         // A password in a spec is a password in every log.
         if host.contains('@') {
-            return Err(place("leave user and password out of it; they would show wherever the spec does"));
+            let why = "leave user and password out of it; they would show wherever the spec does";
+            return Err(BadArtifactUrl::Place { url: format!("{scheme}://\u{2026}@\u{2026}"), why });
         }
         if file.is_empty() || file.ends_with('/') {
             return Err(place("it must end with the name of a file"));

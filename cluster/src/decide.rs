@@ -110,6 +110,7 @@ impl ClusterState {
         }
         for node in self.nodes.values_mut() {
             node.restarted = false;
+            node.vanished.clear();
         }
     }
 

@@ -14,7 +14,7 @@ pub enum Exit {
     Signal(i32),
     /// It reached its memory limit: the kernel killed it, or another process of its replica, after which it ended with this code.
     OutOfMemory(Option<i32>),
-    /// Its guardian died, so nobody could see how it ended.
+    /// Its guardian died, or it was adopted from another: nobody could see how it ended.
     Unknown,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for Exit {
                 f,
                 "its process exited with code {code}, after a process of the replica was killed at its memory limit (limits.memory_bytes)"
             ),
-            Exit::Unknown => f.write_str("its process ended with its guardian"),
+            Exit::Unknown => f.write_str("its process ended, and nobody could see how: its guardian had died"),
         }
     }
 }

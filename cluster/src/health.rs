@@ -128,7 +128,8 @@ pub struct CheckReport {
     pub error: String,
 }
 
-/// Without a check for readiness, a replica is ready once its port has accepted a connection.
+/// Without a check for readiness, a replica is ready once its port has accepted a connection, or once it has lived for a moment with a
+/// socket that was handed over to it.
 #[must_use]
 pub fn port_decides(checks: &[Check]) -> bool {
     !checks.iter().any(|check| check.purpose.is_readiness())
@@ -160,6 +161,18 @@ impl Health {
             tracks.extend(purposes.iter().map(|purpose| Track::new(nth, check.clone(), *purpose, now)));
         }
         Health { started_ms: now.mono_ms, seed, tracks, is_ready: false, is_unhealthy: false, is_news: true }
+    }
+
+    /// The checks of an attempt that was `is_ready` under the agent before this one: it counts as ready until they say otherwise, and what it
+    /// said of its readiness itself need not be said again.
+    #[must_use]
+    pub fn resume(checks: &[Check], seed: u64, is_ready: bool, now: Now) -> Self {
+        let mut health = Health::begin(checks, seed, now);
+        health.is_ready = is_ready;
+        for track in health.tracks.iter_mut().filter(|track| is_ready && track.purpose.is_readiness()) {
+            track.standing = Standing::Passing;
+        }
+        health
     }
 
     /// When it must get an [`Event::Tick`] at the latest, in monotonic milliseconds.

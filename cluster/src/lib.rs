@@ -41,6 +41,7 @@ pub mod run_as;
 pub mod sample;
 pub mod settings;
 pub mod slot;
+pub mod socket;
 pub mod state;
 pub mod status;
 pub mod supervise;
@@ -48,6 +49,7 @@ pub mod timestamp;
 pub mod traffic;
 pub mod traffic_policy;
 pub mod tree;
+pub mod usage;
 pub mod wire;
 
 pub use app::{App, AppName, AppSpec};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::run_as::SANDBOX;
+
 /// The least memory that a program starts in.
 pub const MEMORY_BYTES_MIN: u64 = 1024 * 1024;
 /// A hundredth of a core: the kernel's least quota is 1 ms in 100 ms.
@@ -112,16 +114,24 @@ impl Limits {
     }
 }
 
-/// What came of each limit that was asked for, by its name: [`ENFORCED`], or `not enforced: ` and why.
+/// What came of each limit that was asked for, by its name, and of the [`SANDBOX`]: [`ENFORCED`], which may be followed by how in
+/// parentheses, or `not enforced: ` and why.
 pub type Enforcement = BTreeMap<String, String>;
 
 /// A limit that holds.
 pub const ENFORCED: &str = "enforced";
 
+/// Whether this is said of a limit that holds.
+#[must_use]
+pub fn holds(said: &str) -> bool {
+    said.strip_prefix(ENFORCED).is_some_and(|how| how.is_empty() || how.starts_with(" ("))
+}
+
 /// The first limit that does not hold, as a sentence.
 #[must_use]
 pub fn missing(enforcement: &Enforcement) -> Option<String> {
-    enforcement.iter().find(|(_, said)| *said != ENFORCED).map(|(name, said)| format!("limits.{name} is {said}"))
+    let (name, said) = enforcement.iter().find(|(_, said)| !holds(said))?;
+    Some(if name == SANDBOX { format!("the sandbox is {said}") } else { format!("limits.{name} is {said}") })
 }
 
 #[cfg(test)]
@@ -173,6 +183,10 @@ mod tests {
     fn a_limit_that_does_not_hold_is_told() {
         let mut enforcement = Enforcement::from([("pids".to_owned(), ENFORCED.to_owned())]);
         assert_eq!(missing(&enforcement), None);
+        enforcement.insert(SANDBOX.to_owned(), "enforced (Landlock ABI 7)".to_owned());
+        assert_eq!(missing(&enforcement), None);
+        enforcement.insert(SANDBOX.to_owned(), "not enforced: no".to_owned());
+        assert_eq!(missing(&enforcement).as_deref(), Some("the sandbox is not enforced: no"));
         enforcement.insert("memory_bytes".to_owned(), "not enforced: because".to_owned());
         assert_eq!(missing(&enforcement).as_deref(), Some("limits.memory_bytes is not enforced: because"));
     }

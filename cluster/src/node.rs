@@ -1,6 +1,6 @@
 //! A node, as the control loop knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::endpoints::{Acknowledged, SentEndpoints};
@@ -10,6 +10,7 @@ use crate::liveness::Contact;
 use crate::member::Member;
 use crate::now::Now;
 use crate::settings::Settings;
+use crate::usage::NodeUsage;
 use crate::wire::{Assignment, NodeFacts, ObservedPhase, ReplicaReport, Stamp};
 
 /// A node: a member, and what was heard of it.
@@ -37,8 +38,14 @@ pub struct Node {
     pub refusal: Option<String>,
     /// Its former agent process ended and everything that it ran did too; cleared by the next decision.
     pub restarted: bool,
+    /// What its former agent process ran, which outlives that; until its agent has said what it runs.
+    pub unconfirmed: BTreeSet<ReplicaId>,
+    /// What its former agent process ran and this one does not have any more; cleared by the next decision.
+    pub vanished: BTreeSet<ReplicaId>,
     /// What it says that it runs.
     pub observed: BTreeMap<ReplicaId, Observed>,
+    /// What it says of what is used there. For people only.
+    pub usage: NodeUsage,
     /// The assignment that it obeys.
     pub applied: Option<Stamp>,
     /// Generations used so far in this epoch.
@@ -174,7 +181,10 @@ impl Node {
             duplicate: None,
             refusal: None,
             restarted: false,
+            unconfirmed: BTreeSet::new(),
+            vanished: BTreeSet::new(),
             observed: BTreeMap::new(),
+            usage: NodeUsage::default(),
             applied: None,
             generation: 0,
             sent: None,

@@ -9,6 +9,7 @@ use crate::node::{Node, Observed};
 use crate::now::Now;
 use crate::settings::LATE_MS;
 use crate::state::ClusterState;
+use crate::usage::NodeUsage;
 use crate::wire::{AGENT_SERVICE, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Stamp};
 
 impl ClusterState {
@@ -99,8 +100,12 @@ impl ClusterState {
             node.leaving = false;
             node.applied = None;
             node.acknowledged = None;
-            node.observed.clear();
-            if !keep_workers {
+            node.usage = NodeUsage::default();
+            let before = std::mem::take(&mut node.observed);
+            if keep_workers {
+                // They outlive their agent: what it has is in its first snapshot.
+                node.unconfirmed.extend(before.into_iter().filter(|(_, seen)| !seen.is_over()).map(|(id, _)| id));
+            } else {
                 node.restarted = true;
             }
         }
@@ -137,6 +142,9 @@ impl ClusterState {
             self.overtaken(later.epoch);
         }
         let Some(node) = self.nodes.get_mut(&id) else { return };
+        if matches!(line.news, News::Snapshot(_)) {
+            node.usage.forget_replicas();
+        }
         match line.news {
             News::Snapshot(snapshot) => {
                 node.reported = true;
@@ -147,6 +155,8 @@ impl ClusterState {
                 let before = std::mem::take(&mut node.observed);
                 let seen = |report| Observed { report, at_ms: now.mono_ms };
                 node.observed = reports.into_iter().map(|report| (report.id, seen(report))).collect();
+                let unconfirmed = std::mem::take(&mut node.unconfirmed);
+                node.vanished.extend(unconfirmed.into_iter().filter(|id| !node.observed.contains_key(id)));
                 let reports: Vec<ReplicaReport> = node.observed.values().map(|seen| seen.report.clone()).collect();
                 for report in reports {
                     self.tell_of_failure(before.get(&report.id), &report);
@@ -169,6 +179,11 @@ impl ClusterState {
             News::Routes(acknowledged) => node.acknowledged = Some(acknowledged).filter(|_| ours),
             News::Replica(_) | News::Heartbeat(_) => {}
             News::Leaving(_) => node.leaving = true,
+        }
+        if let Some(usage) = line.usage
+            && let Some(node) = self.nodes.get_mut(&id)
+        {
+            node.usage.take(usage, &node.observed, now.mono_ms);
         }
     }
 

@@ -119,6 +119,9 @@ impl Planner<'_> {
                 if node.restarted {
                     return Some((*id, format!("the agent on {label} was started anew")));
                 }
+                if node.vanished.contains(id) {
+                    return Some((*id, format!("the agent on {label} was started anew and does not have it any more")));
+                }
                 if node.is_gone() {
                     return Some((*id, format!("{label} is {}", node.state(&self.state.settings, self.now))));
                 }

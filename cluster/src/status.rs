@@ -11,6 +11,7 @@ use crate::node_url::NodeUrl;
 use crate::now::Now;
 use crate::state::ClusterState;
 use crate::tree::Tree;
+use crate::usage::{HostUsage, Uses};
 use crate::wire::{AssignedPhase, ObservedPhase};
 
 /// The whole cluster.
@@ -56,6 +57,10 @@ pub struct NodeStatus {
     pub detail: String,
     /// How many replicas of the list below are there.
     pub replicas: u32,
+    /// How many processors it has; 0 until its agent has said.
+    pub cores: u32,
+    /// What its host uses, where that is known.
+    pub usage: Option<HostUsage>,
 }
 
 /// A replica.
@@ -81,7 +86,7 @@ pub struct ReplicaStatus {
     pub port: Option<u16>,
     /// What its processes are known by, while there is one.
     pub tree: Option<Tree>,
-    /// What came of each limit that its spec asks for, while there is one.
+    /// What came of each limit that its spec asks for, and of its sandbox, while there is one.
     pub limits: Enforcement,
     /// How long its process has been running, in seconds.
     pub uptime_seconds: f64,
@@ -91,6 +96,8 @@ pub struct ReplicaStatus {
     pub log_dropped_bytes: u64,
     /// Its health checks.
     pub checks: Vec<CheckStatus>,
+    /// What its processes use, where that is known.
+    pub usage: Option<Uses>,
 }
 
 /// A health check of a replica.
@@ -143,6 +150,8 @@ impl ClusterState {
                 state: node.state(&self.settings, now),
                 detail: node.detail(&self.settings, now),
                 replicas: on_node.get(&node.member.url).copied().unwrap_or(0),
+                cores: node.facts.as_ref().map_or(0, |facts| facts.cores),
+                usage: node.usage.host(now.mono_ms).filter(|_| !node.is_gone()),
             })
             .collect();
         Status { apps, nodes, replicas }
@@ -183,6 +192,7 @@ impl ClusterState {
                     uptime_seconds: if has_process { seconds(seen.age_ms(now)) } else { 0.0 },
                     restarts: report.restarts,
                     log_dropped_bytes: report.log_dropped_bytes,
+                    usage: node.usage.of(report.id, report.attempt).filter(|_| has_process),
                 });
             }
         }
@@ -207,6 +217,7 @@ impl ClusterState {
                 restarts: 0,
                 log_dropped_bytes: 0,
                 checks: vec![],
+                usage: None,
             });
         }
         replicas.sort_by_key(|replica| replica.id);

@@ -4,13 +4,17 @@
 //! reports what came of them; what it reports about an attempt that is over is ignored. The table of what follows what is in
 //! docs/states.md, and a test holds it against [`step`].
 
+mod adopt;
 mod ending;
 mod step;
 #[cfg(test)]
 mod tests;
 
+pub use adopt::{Kept, Stage};
 pub use ending::{Ending, Step};
 pub use step::step;
+
+use serde::{Deserialize, Serialize};
 
 use crate::app::AppSpec;
 pub use crate::exit::Exit;
@@ -109,7 +113,8 @@ pub enum Readiness {
 }
 
 /// What follows when the last process of a replica is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Then {
     /// Another attempt, after a wait of so many milliseconds.
     Restart {
@@ -245,7 +250,13 @@ impl Replica {
     /// Requests may go to it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Running { ready: Readiness::Ready { .. }, .. }) && self.wanted == AssignedPhase::Run
+        self.was_ready() && self.wanted == AssignedPhase::Run
+    }
+
+    /// It is ready, whatever is wanted of it.
+    #[must_use]
+    pub fn was_ready(&self) -> bool {
+        matches!(self.state, State::Running { ready: Readiness::Ready { .. }, .. })
     }
 
     /// It has ended, and its policy wants no other attempt.

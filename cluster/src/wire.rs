@@ -14,6 +14,7 @@ use crate::health::CheckReport;
 use crate::id::{ClusterId, InstanceId, ReplicaId};
 use crate::limits::Enforcement;
 use crate::tree::Tree;
+use crate::usage::Usage;
 
 /// The most bytes of one assignment.
 pub const ASSIGNMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -142,6 +143,9 @@ pub struct ObserveLine {
     /// The cluster that the agent listens to, while it runs anything.
     #[serde(default)]
     pub cluster: Option<ClusterId>,
+    /// What is new about usage. A neighbour and no news of its own: a controller that does not know it reads the rest of the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// What is said: in JSON one of the fields `snapshot`, `replica`, `heartbeat`, `leaving`, `routes`.
     #[serde(flatten)]
     pub news: News,
@@ -212,7 +216,7 @@ pub struct ReplicaReport {
     /// What its processes are known by, while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<Tree>,
-    /// What came of each limit that its spec asks for, while there is a process.
+    /// What came of each limit that its spec asks for, and of its sandbox, while there is a process.
     #[serde(default, skip_serializing_if = "Enforcement::is_empty")]
     pub limits: Enforcement,
     /// How long its process has been running, in milliseconds: an age, so that no two clocks need agree.

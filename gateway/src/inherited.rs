@@ -49,6 +49,12 @@ impl Inherited {
         self.addr
     }
 
+    /// The socket, in non-blocking mode.
+    #[must_use]
+    pub fn into_listener(self) -> TcpListener {
+        self.listener
+    }
+
     /// What it was handed over as.
     #[must_use]
     pub fn name(&self) -> Option<&str> {

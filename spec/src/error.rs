@@ -4,21 +4,18 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::Format;
-use crate::fault::{Fault, Path, Step, shown};
+use crate::fault::{FAULTS_MAX, Fault, Path, Step, shown};
 use crate::tree::{Node, Tree};
 
 /// The most characters of a line that are shown.
 const SHOWN_MAX: usize = 100;
 
-/// The most faults of one spec that are told.
-const FAULTS_MAX: usize = 20;
-
-/// Why a spec cannot be taken. It displays as the first fault, in one line; [`SpecError::report`] shows all of them.
+/// Why a spec cannot be taken. It displays as the first fault, in one line; [`SpecError::report`] shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecError {
     /// The name of the file, or what the text was called.
     pub name: String,
-    /// What is wrong, at least one.
+    /// What is wrong, at least one; where there is very much, not all of it.
     pub faults: Vec<SpecFault>,
 }
 
@@ -67,7 +64,7 @@ impl SpecError {
         format!("{}:{}:{}: {}{colon}{}", self.name, fault.line, fault.column, fault.path, fault.message)
     }
 
-    /// All faults, each with its line of the text; ends with a line end.
+    /// The faults, each with its line of the text; ends with a line end.
     #[must_use]
     pub fn report(&self) -> String {
         self.faults.iter().map(|fault| format!("{}\n{}", self.sentence(fault), fault.snippet)).collect()
@@ -83,7 +80,7 @@ pub(crate) struct Source<'t> {
 
 impl Source<'_> {
     fn show(&self, tree: Option<&Tree>, fault: Fault) -> SpecFault {
-        let span = fault.span.or_else(|| tree.map(|tree| find(tree, &fault.path))).unwrap_or(0..0);
+        let span = fault.span.or_else(|| tree.map(|tree| find(tree, &fault.path, fault.is_of_key))).unwrap_or(0..0);
         let path = match self.format {
             Format::Toml => fault.path.to_string(),
             Format::Json => fault.path.pointer(),
@@ -116,7 +113,7 @@ impl Source<'_> {
 }
 
 /// The place of the value at the end of `path`, or of the last one on the way that is written down. A table is shown by its key.
-fn find(tree: &Tree, path: &Path) -> Range<usize> {
+fn find(tree: &Tree, path: &Path, is_of_key: bool) -> Range<usize> {
     let mut value = tree;
     let mut span = 0..0;
     for step in &path.0 {
@@ -124,7 +121,7 @@ fn find(tree: &Tree, path: &Path) -> Range<usize> {
             Step::Key(key) => {
                 let Some(entry) = value.entry(key) else { break };
                 value = &entry.value;
-                span = if matches!(value.node, Node::Table(_)) { entry.key_span.clone() } else { value.span.clone() };
+                span = if is_of_key || matches!(value.node, Node::Table(_)) { entry.key_span.clone() } else { value.span.clone() };
             }
             Step::Item(at) => {
                 let Some(item) = value.item(*at) else { break };

@@ -7,6 +7,9 @@ use serde::de::{self, Expected, Unexpected};
 
 use crate::suggest;
 
+/// The most faults of one spec that are told.
+pub(crate) const FAULTS_MAX: usize = 20;
+
 /// One step from a value to one inside of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -80,6 +83,8 @@ pub(crate) struct Fault {
     pub(crate) span: Option<Range<usize>>,
     /// What is wrong, and what would be right.
     pub(crate) what: String,
+    /// It is about the key of this value.
+    pub(crate) is_of_key: bool,
     /// It is about a key that is absent.
     pub(crate) missing: Option<&'static str>,
     /// It is about a key that was probably meant to be this one.
@@ -89,16 +94,16 @@ pub(crate) struct Fault {
 impl Fault {
     /// With the text itself, before any value is known.
     pub(crate) fn of_text(span: Range<usize>, what: String) -> Self {
-        Fault { path: Path::default(), span: Some(span), what, missing: None, meant: None }
+        Fault { path: Path::default(), span: Some(span), what, is_of_key: false, missing: None, meant: None }
     }
 
     /// With the value at the end of this path.
     pub(crate) fn at(path: Path, what: impl Into<String>) -> Self {
-        Fault { path, span: None, what: what.into(), missing: None, meant: None }
+        Fault { path, span: None, what: what.into(), is_of_key: false, missing: None, meant: None }
     }
 
     fn of_value(what: String) -> Self {
-        Fault { path: Path::default(), span: None, what, missing: None, meant: None }
+        Fault { path: Path::default(), span: None, what, is_of_key: false, missing: None, meant: None }
     }
 }
 
@@ -121,7 +126,7 @@ impl de::Error for Fault {
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Fault::of_value(format!("this is {}, and should be {}", literal(found), wanted(expected)))
+        Fault::of_value(format!("this is {}, and should be {}", literal(found), range(expected)))
     }
 
     fn unknown_variant(found: &str, words: &'static [&'static str]) -> Self {
@@ -143,7 +148,7 @@ fn literal(found: Unexpected<'_>) -> String {
         Unexpected::Bool(value) => value.to_string(),
         Unexpected::Signed(value) => value.to_string(),
         Unexpected::Unsigned(value) => value.to_string(),
-        Unexpected::Float(value) => value.to_string(),
+        Unexpected::Float(value) => format!("{value:?}"),
         Unexpected::Str(text) => format!("\"{}\"", shown(text)),
         other => other.to_string(),
     }
@@ -169,13 +174,21 @@ fn wanted(expected: &dyn Expected) -> String {
         "a boolean" => "true or false".to_owned(),
         "a sequence" => "a list in [ ]".to_owned(),
         "a map" => "a table of keys and values".to_owned(),
-        "u8" => "a whole number from 0 to 255".to_owned(),
-        "u32" => "a whole number from 0 to 4294967295".to_owned(),
-        "u64" => "a whole number, 0 or more".to_owned(),
-        "i32" => "a whole number from -2147483648 to 2147483647".to_owned(),
+        "u8" | "u32" | "u64" => "a whole number, 0 or more".to_owned(),
+        "i32" => "a whole number".to_owned(),
         "f64" => "a number".to_owned(),
-        other if other.starts_with("struct ") => "a table of keys and values".to_owned(),
         other => other.to_owned(),
+    }
+}
+
+/// What a whole number may be where another one was given.
+fn range(expected: &dyn Expected) -> String {
+    let text = expected.to_string();
+    match text.as_str() {
+        "u8" => format!("a whole number from 0 to {}", u8::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "i32" => format!("a whole number from {} to {}", i32::MIN, i32::MAX),
+        _ => wanted(expected),
     }
 }
 
@@ -186,5 +199,10 @@ pub(crate) struct Faults(pub(crate) Vec<Fault>);
 impl Faults {
     pub(crate) fn add(&mut self, path: Path, what: impl Into<String>) {
         self.0.push(Fault::at(path, what));
+    }
+
+    /// With the key of this value.
+    pub(crate) fn add_of_key(&mut self, path: Path, what: impl Into<String>) {
+        self.0.push(Fault { is_of_key: true, ..Fault::at(path, what) });
     }
 }

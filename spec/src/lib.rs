@@ -58,7 +58,10 @@ pub fn parse(bytes: &[u8], name: &str, format: Format) -> Result<App, SpecError>
     let refuse = |fault: Fault| Err(SpecError::new(&source, None, vec![fault]));
     if bytes.len() > SPEC_BYTES_MAX {
         let at = text.len().min(SPEC_BYTES_MAX);
-        return refuse(Fault::of_text(at..at, format!("this is {} bytes long; a spec has {SPEC_BYTES_MAX} at most", bytes.len())));
+        return refuse(Fault::of_text(
+            at..at,
+            format!("this is longer than {SPEC_BYTES_MAX} bytes, the most that a spec can have; it may be another file"),
+        ));
     }
     if tail.is_some() {
         let utf16 = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) { " (it looks like UTF-16)" } else { "" };

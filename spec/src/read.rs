@@ -1,6 +1,6 @@
 //! From a tree to a form: serde's side of [`Tree`].
 //!
-//! A key that a table does not have is put down and passed over, so that all of them are told at once. What else is wrong ends the
+//! A key that a table does not have is put down and passed over, so that they are told at once. What else is wrong ends the
 //! reading, with the place of the innermost value that it is about.
 
 use std::cell::RefCell;
@@ -11,13 +11,13 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use crate::fault::{Fault, Path, Step};
+use crate::fault::{FAULTS_MAX, Fault, Path, Step};
 use crate::tree::{Entry, Node, Tree};
 
 /// Reads a form.
 ///
 /// # Errors
-/// All keys that are unknown, and the first value that does not fit.
+/// The first value that does not fit, and the keys that are unknown: the first of them where there are very many.
 pub(crate) fn read<T: DeserializeOwned>(tree: &Tree) -> Result<T, Vec<Fault>> {
     let found = RefCell::new(Vec::new());
     let result = T::deserialize(Reader { tree, way: None, found: &found });
@@ -27,9 +27,8 @@ pub(crate) fn read<T: DeserializeOwned>(tree: &Tree) -> Result<T, Vec<Fault>> {
         Ok(_) => {}
         // It is there, misspelt.
         Err(fault) if fault.missing.is_some_and(|key| faults.iter().any(|other| other.meant == Some(key))) => {}
-        Err(fault) => faults.push(fault),
+        Err(fault) => faults.insert(0, fault),
     }
-    faults.sort_by_key(|fault| fault.span.as_ref().map(|span| span.start));
     Err(faults)
 }
 
@@ -132,7 +131,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         let Node::Table(entries) = &self.tree.node else {
             return self.own(Err(Fault::invalid_type(self.unexpected(), &"a table of keys and values")));
         };
-        for entry in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
+        let room = FAULTS_MAX.saturating_sub(self.found.borrow().len());
+        for entry in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())).take(room) {
             let way = Way { before: self.way, step: StepRef::Key(&entry.key) };
             let fault = Fault::unknown_field(&entry.key, keys);
             self.found.borrow_mut().push(Fault { path: path(Some(&way)), span: Some(entry.key_span.clone()), ..fault });
@@ -146,7 +146,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 let word: StrDeserializer<'_, Fault> = text.as_str().into_deserializer();
                 visitor.visit_enum(word)
             }
-            _ => Err(Fault::invalid_type(self.unexpected(), &format!("a text in quotes: {}", words.join(", ")).as_str())),
+            _ => Err(Fault::invalid_type(self.unexpected(), &format!("one of \"{}\"", words.join("\", \"")).as_str())),
         })
     }
 
@@ -166,7 +166,9 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
         let Some((at, tree)) = self.rest.next() else { return Ok(None) };
         let way = Way { before: self.of.way, step: StepRef::Item(at) };
-        seed.deserialize(Reader { tree, way: Some(&way), found: self.of.found }).map(Some)
+        let reader = Reader { tree, way: Some(&way), found: self.of.found };
+        // What a type says of a value that it has read already is about that value too.
+        reader.own(seed.deserialize(reader)).map(Some)
     }
 }
 
@@ -194,6 +196,7 @@ impl<'de> MapAccess<'de> for Members<'_> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let entry = self.value.take().ok_or_else(|| Fault::custom("a value without its key"))?;
         let way = Way { before: self.of.way, step: StepRef::Key(&entry.key) };
-        seed.deserialize(Reader { tree: &entry.value, way: Some(&way), found: self.of.found })
+        let reader = Reader { tree: &entry.value, way: Some(&way), found: self.of.found };
+        reader.own(seed.deserialize(reader))
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::client::Client;
 use crate::command::{json_line, nodes};
+use crate::format::Format;
 use crate::{output, view};
 
 /// Register a host, by the URL of its agent.
@@ -32,5 +33,5 @@ pub async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
     if args.json {
         return Ok(output::print_bytes(&json_line(&body))?);
     }
-    Ok(output::print(&nodes::render(&[view::read(client, &body)?]))?)
+    Ok(output::print(&nodes::render(&[view::read(client, &body)?], Format::Table))?)
 }

@@ -24,7 +24,7 @@ Examples:
   ostler validate shop.toml
   ostler validate apps/")]
 pub struct Args {
-    /// Files, and directories of which all *.toml are checked; \"-\" is stdin
+    /// Files, and directories of which all *.toml are checked; "-" is stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -51,7 +51,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         };
         match app {
             Ok(app) => {
-                output::print(&format!("{}: good: {} replicas of {}\n", output::printable(&name), app.replicas, app.name))?;
+                let replicas = if app.replicas == 1 { "replica" } else { "replicas" };
+                output::print(&format!("{}: good: {} {replicas} of {}\n", output::printable(&name), app.replicas, app.name))?;
                 if let Some((_, other)) = good.get(&app.name) {
                     complaints.push(format!("{other} and {name} are both called {}; give one of them another name", app.name));
                 } else {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::command::{nodes, status as map};
+use crate::format::Format;
 use crate::output::printable;
 use crate::view::{App, Node, Replica, Status};
 
@@ -16,9 +17,9 @@ pub fn render(status: &Status) -> String {
         }
     }
     text.push('\n');
-    text.push_str(&nodes::render(&status.nodes));
+    text.push_str(&nodes::render(&status.nodes, Format::Table));
     text.push('\n');
-    text.push_str(&map::replicas(status));
+    text.push_str(&map::replicas(status, Format::Table));
     text
 }
 

@@ -13,6 +13,7 @@ use crate::demo::load::{Load, worker_id};
 use crate::demo::probe::{all_end, node_state, post, ready, ready_on, until};
 use crate::demo::stage::Stage;
 use crate::duration::seconds;
+use crate::format::Format;
 use crate::output::{print, printable};
 use crate::view::Status;
 
@@ -78,7 +79,7 @@ impl Tour<'_, '_> {
         print("   GET /status\n")?;
         let status = self.status().await?;
         let taken = since.elapsed();
-        print(&indented(&replicas(&status)))?;
+        print(&indented(&replicas(&status, Format::Table)))?;
         let ids: BTreeSet<&str> = status.replicas.iter().map(|replica| replica.id.as_str()).collect();
         ensure!(ids.len() == 4, "the map shows {} different ids, not 4", ids.len());
         for replica in &status.replicas {

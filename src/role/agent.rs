@@ -37,6 +37,10 @@ pub struct AgentArgs {
     /// $LOGS_DIRECTORY/PORT, /var/log/ostler/PORT for root, or ~/.local/state/ostler/logs/PORT]
     #[arg(long, value_name = "DIR")]
     log_dir: Option<PathBuf>,
+    /// Replicas outlive the agent: the next one on this runtime directory takes them over. SIGTERM then ends the agent alone; Ctrl+C ends
+    /// everything
+    #[arg(long)]
+    keep_workers: bool,
     /// Let it listen on an address that is not loopback, in the clear: everybody who reaches it can run programs here
     #[arg(long)]
     insecure: bool,
@@ -58,6 +62,7 @@ impl AgentArgs {
             name: self.name.clone(),
             runtime_dir: self.runtime_dir.clone(),
             log_dir: self.log_dir.clone(),
+            keep_workers: self.keep_workers,
             insecure: self.insecure,
             allow_host: self.allow_host.clone(),
         }

@@ -19,7 +19,8 @@ Parameters, on any path:
   ?status=N    answers with this status (200 to 599)
   ?bytes=N     answers with so many bytes (0 to 1073741824)
 
-Its id comes from OSTLER_REPLICA_ID, else it draws one. On SIGTERM or Ctrl+C it stops
+A socket that is handed over to it (LISTEN_FDS, sd_listen_fds(3)) is served instead of one at
+HOST and PORT. Its id comes from OSTLER_REPLICA_ID, else it draws one. On SIGTERM or Ctrl+C it stops
 accepting, finishes the requests that it has, and exits 0; a second signal ends it at once.")]
 pub struct WorkerArgs {
     /// Address to listen on
@@ -32,8 +33,13 @@ pub struct WorkerArgs {
 
 /// Runs until a signal.
 pub fn run(args: WorkerArgs) -> anyhow::Result<()> {
+    #[cfg(unix)]
+    let listener = super::handed_over::take()?.into_iter().next().map(gateway::inherited::Inherited::into_listener);
+    // Elsewhere nobody hands sockets over.
+    #[cfg(not(unix))]
+    let listener = None;
     let id = std::env::var(worker::ID_VARIABLE).ok().filter(|id| !id.is_empty()).unwrap_or_else(worker::random_id);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
-    Ok(runtime.block_on(worker::run(Config { host: args.host, port: args.port, id }))?)
+    Ok(runtime.block_on(worker::run(Config { host: args.host, port: args.port, id, listener }))?)
 }

@@ -123,8 +123,8 @@ fn older_and_foreign_assignments_never_win() {
         );
     }
     let mut lacking = assignment(CLUSTER, 6, 1, &[]);
-    lacking["requires"] = json!(["sandbox"]);
-    assert!(put(&agent, &lacking).problem(422).contains("sandbox"));
+    lacking["requires"] = json!(["what-no-agent-can"]);
+    assert!(put(&agent, &lacking).problem(422).contains("what-no-agent-can"));
 
     // The same again renews the lease; a field of tomorrow is nothing to it.
     let mut again = assignment(CLUSTER, 5, 7, &[(REPLICA, "run")]);

@@ -82,6 +82,29 @@ fn an_agent_that_is_back_at_once_is_another_one() {
 }
 
 #[test]
+fn the_replicas_of_a_killed_agent_that_keeps_them_run_on_and_no_request_is_lost() {
+    let mut cluster = Setup::new().agent_args(&["--keep-workers"]).start();
+    let before = cluster.settle(4);
+    let load = Load::start(cluster.address(), 4);
+    load.wait_more(50);
+    for nth in [0, 1] {
+        cluster.agents[nth].program.kill();
+        cluster.restart_agent(nth);
+        let url = cluster.agents[nth].url();
+        let after = cluster.wait_status("the node is back", |status| status.node_state(&url) == "ready" && status.has_settled(4));
+        assert_eq!(after.pids(), before.pids());
+        assert!(after.replicas.iter().all(|replica| replica.restarts == 0));
+        load.wait_more(50);
+    }
+    load.stop_without_failure();
+    cluster.wait_processes_match();
+    for agent in &mut cluster.agents {
+        agent.program.interrupt();
+        agent.program.wait_end(PATIENCE);
+    }
+}
+
+#[test]
 fn the_replicas_of_a_killed_guardian_end_and_start_again() {
     let cluster = Setup::new().start();
     let before = cluster.settle(4);

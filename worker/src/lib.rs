@@ -19,7 +19,7 @@ pub use serve::run;
 pub const ID_VARIABLE: &str = "OSTLER_REPLICA_ID";
 
 /// How a worker is started.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Config {
     /// The address to listen on: loopback, so that nobody outside the host reaches it.
     pub host: IpAddr,
@@ -27,11 +27,13 @@ pub struct Config {
     pub port: u16,
     /// Who it says it is.
     pub id: String,
+    /// A socket that listens already, which is then served instead.
+    pub listener: Option<std::net::TcpListener>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 0, id: random_id() }
+        Config { host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 0, id: random_id(), listener: None }
     }
 }
 

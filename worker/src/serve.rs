@@ -1,6 +1,6 @@
 //! Connections: accepted, served, and finished politely when the worker is told to stop.
 //!
-//! A stop takes three steps. What the kernel has accepted already is still served, and nothing behind it; for a moment
+//! A stop takes three steps. What the kernel has accepted already is still served, unless the socket was handed over, and nothing behind it; for a moment
 //! ([`LINGER`]) a kept connection may still bring the request that was on its way, and gets `Connection: close` with the
 //! answer; then idle connections are closed and those at work finish.
 
@@ -38,16 +38,23 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// When it cannot listen, or when requests were cut short by a second signal.
 pub async fn run(config: Config) -> Result<(), Error> {
     let mut signals = Signals::new().map_err(Error::Signals)?;
-    let listener = listen(&config)?;
-    let address = listener.local_addr().map_err(|source| Error::Listen { address: SocketAddr::new(config.host, config.port), source })?;
+    let address = SocketAddr::new(config.host, config.port);
+    let is_shared = config.listener.is_some();
+    let listener = match config.listener {
+        Some(handed_over) => handed_over
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(handed_over))
+            .map_err(|source| Error::Listen { address, source })?,
+        None => listen(address)?,
+    };
+    let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
     // Nobody may be reading: that is no reason to stop.
     let _ = writeln!(io::stdout(), "worker {} listening on {address}", config.id);
-    LocalSet::new().run_until(serve(listener, Rc::new(Worker::new(config.id)), async || signals.next().await)).await
+    LocalSet::new().run_until(serve(listener, is_shared, Rc::new(Worker::new(config.id)), async || signals.next().await)).await
 }
 
 /// With SO_REUSEADDR (tokio sets it on Unix): the agent holds the port with an equal socket that does not listen.
-fn listen(config: &Config) -> Result<TcpListener, Error> {
-    let address = SocketAddr::new(config.host, config.port);
+fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() };
     socket
         .and_then(|socket| {
@@ -59,7 +66,7 @@ fn listen(config: &Config) -> Result<TcpListener, Error> {
         .map_err(|source| Error::Listen { address, source })
 }
 
-async fn serve(listener: TcpListener, worker: Rc<Worker>, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
+async fn serve(listener: TcpListener, is_shared: bool, worker: Rc<Worker>, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
     let connections = TaskTracker::new();
     let stopping = CancellationToken::new();
     let start = |stream: TcpStream| {
@@ -75,8 +82,11 @@ async fn serve(listener: TcpListener, worker: Rc<Worker>, mut stop: impl AsyncFn
             },
         }
     }
-    // The kernel has told those in its queue that they are connected. Asked directly: the runtime may not know of them yet.
-    if let Ok(queue) = listener.into_std() {
+    // The kernel has told those in its queue that they are connected. Asked directly: the runtime may not know of them yet. A socket that
+    // was handed over outlives this process, and they wait for whoever gets it next.
+    if let Ok(queue) = listener.into_std()
+        && !is_shared
+    {
         while let Ok((stream, _)) = queue.accept() {
             if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
                 start(stream);
@@ -136,11 +146,11 @@ mod tests {
     }
 
     fn start() -> Running {
-        let listener = listen(&Config::default()).unwrap();
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, mut stops) = mpsc::channel(2);
         let stopped = async move || stops.recv().await.unwrap();
-        let ended = tokio::task::spawn_local(serve(listener, Rc::new(Worker::new("w-1".to_owned())), stopped));
+        let ended = tokio::task::spawn_local(serve(listener, false, Rc::new(Worker::new("w-1".to_owned())), stopped));
         Running { address, stop, ended }
     }
 

@@ -91,7 +91,13 @@ mod tests {
         assert_eq!(find("GET", &format!("/v1/replicas/{id}/logs")), Ok(Endpoint::Logs(id.parse().unwrap())));
         assert_eq!(find("GET", &format!("/v1/replicas/{id}/tunnel")), Ok(Endpoint::Tunnel(id.parse().unwrap())));
         assert_eq!(find("POST", &format!("/v1/replicas/{id}/health/abc")), Ok(Endpoint::Push(id.parse().unwrap())));
-        for (method, path) in [("POST", "/v1/assignment"), ("GET", "/v1/assignment"), ("GET", "/v1/endpoints"), ("DELETE", "/v1/node"), ("HEAD", "/v1/observe")] {
+        for (method, path) in [
+            ("POST", "/v1/assignment"),
+            ("GET", "/v1/assignment"),
+            ("GET", "/v1/endpoints"),
+            ("DELETE", "/v1/node"),
+            ("HEAD", "/v1/observe"),
+        ] {
             assert_eq!(find(method, path), Err(405), "{method} {path}");
         }
         for path in ["/", "", "*", "/healthz/", "/v1", "/v1/node/", "//v1/node", "/V1/node", "/v1/replicas/../logs", "/v1/replicas/x/logs"]

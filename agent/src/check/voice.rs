@@ -12,9 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::os::{self, NotifySocket};
+use crate::runtime_dir::NOTIFY_SOCKET;
 
-/// The name of the socket in the replica's directory.
-const SOCKET: &str = "notify";
 /// One that talks all the time is heard so often.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -40,7 +39,7 @@ impl Voice {
     pub fn new(checks: &[Check], directory: &Path, id: ReplicaId, api: SocketAddr) -> io::Result<Option<(Self, Variables)>> {
         let Some(check) = checks.iter().find(|check| check.kind == Kind::Push) else { return Ok(None) };
         let token = uuid::Uuid::new_v4().simple().to_string();
-        let path = directory.join(SOCKET);
+        let path = directory.join(NOTIFY_SOCKET);
         os::private_directory(directory)?;
         let socket = NotifySocket::bind(&path)?;
         let mut env = vec![
@@ -52,6 +51,15 @@ impl Voice {
             env.push(("WATCHDOG_USEC".to_owned(), check.interval_ms.saturating_mul(1_000).to_string()));
         }
         Ok(Some((Voice { token, socket: Some(socket) }, env)))
+    }
+
+    /// The voice of an attempt that was started by the agent before this one. Its socket is made again where that one had it; a replica that
+    /// spoke meanwhile was not heard.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn resume(token: String, directory: &Path) -> io::Result<Self> {
+        Ok(Voice { token, socket: Some(NotifySocket::bind(&directory.join(NOTIFY_SOCKET))?) })
     }
 
     /// Listens to the socket from now on, for what the tree below `root` says.

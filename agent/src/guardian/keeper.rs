@@ -5,18 +5,19 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cluster::restart::RestartPolicy;
 use futures_util::StreamExt;
-use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::codec::{FramedRead, LinesCodec};
 
-use super::protocol::{Attempt, Cgroup, Command, LINE_BYTES_MAX, Message, encode};
-use crate::os::{self, GuardianProcess, GuardianSocket, Trees};
+use super::hello::Answer;
+use super::line::{Line, PING_EVERY, Turn, open_kept};
+use super::protocol::{Attempt, Cgroup, Command, Holding, Message, encode};
+use crate::os::{self, Trees};
 
-const PING_EVERY: Duration = Duration::from_secs(1);
 /// A guardian that has not answered for so long hangs.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
 /// A tick that is late by more means that the agent itself was asleep: then silence says nothing about the guardian.
@@ -26,6 +27,8 @@ const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
 const LOOK_AGAIN_MAX: Duration = Duration::from_millis(100);
 /// A process that does not die for so long is worth a line in the log.
 const STUCK: Duration = Duration::from_secs(5);
+/// For a guardian that keeps replicas to say what it has, or for one after another that is started in its place.
+const INVENTORY_DEADLINE: Duration = Duration::from_secs(15);
 /// For a guardian to end everything when its agent says goodbye.
 const END_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -36,12 +39,23 @@ pub enum Happening {
     Said(Message),
     /// It ended, and so did every process of every replica. What is sent from now on goes to the next one.
     TreesGone,
+    /// Another guardian is there, and this is what it has: what was sent before was not heard, what is sent from now on goes to it.
+    Inventory(Vec<Holding>),
 }
+
+/// No guardian said in time what it has.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the guardian that keeps the replicas of {0} does not say what it has; end it, or start this agent without --keep-workers, which ends them all"
+)]
+pub struct NoInventory(String);
 
 /// Keeps a guardian.
 #[derive(Debug)]
 pub struct Keeper {
     mark: String,
+    /// Its guardians outlive it, and wait in this runtime directory.
+    keep_in: Option<PathBuf>,
     /// The agent's cgroup, where it has one.
     trees: Option<Trees>,
     state: State,
@@ -69,46 +83,41 @@ enum State {
     },
 }
 
-#[derive(Debug)]
-struct Line {
-    process: GuardianProcess,
-    reader: FramedRead<ReadHalf<GuardianSocket>, LinesCodec>,
-    writer: WriteHalf<GuardianSocket>,
-    started: Instant,
-    ping_at: Instant,
-    /// Since when an answer is waited for.
-    unanswered: Option<Instant>,
-}
-
-impl Line {
-    fn start(mark: &str, trees: Option<&Trees>) -> io::Result<Self> {
-        let (process, socket) = os::start_guardian(mark, &trees.map(Trees::all).unwrap_or_default())?;
-        let (reader, writer) = tokio::io::split(socket);
-        let now = Instant::now();
-        tracing::debug!(pid = process.pid(), "started the guardian");
-        Ok(Line {
-            process,
-            reader: FramedRead::new(reader, LinesCodec::new_with_max_length(LINE_BYTES_MAX)),
-            writer,
-            started: now,
-            ping_at: now + PING_EVERY,
-            unanswered: None,
-        })
-    }
-}
-
-enum Turn {
-    Heard(Message),
-    Wrote(usize),
-    PingTime,
-    Ended(String),
-}
-
 impl Keeper {
     /// Starts the first guardian.
     pub fn start(mark: &str, trees: Option<Trees>) -> io::Result<Self> {
-        let line = Line::start(mark, trees.as_ref()).inspect_err(|_| trees.iter().for_each(Trees::remove))?;
-        Ok(Keeper { mark: mark.to_owned(), trees, state: State::Up(line), outbox: VecDeque::new(), failures: 0, ended: 0 })
+        let line = open(mark, trees.as_ref(), None).inspect_err(|_| trees.iter().for_each(Trees::remove))?;
+        Ok(Keeper::with(mark, None, trees, line))
+    }
+
+    /// Takes the guardian that waits in this runtime directory with what it keeps, or starts one that will.
+    pub fn keep(mark: &str, runtime: &Path, trees: Option<Trees>) -> io::Result<Self> {
+        let line = open(mark, trees.as_ref(), Some(runtime))?;
+        Ok(Keeper::with(mark, Some(runtime.to_owned()), trees, line))
+    }
+
+    fn with(mark: &str, keep_in: Option<PathBuf>, trees: Option<Trees>, line: Line) -> Self {
+        Keeper { mark: mark.to_owned(), keep_in, trees, state: State::Up(line), outbox: VecDeque::new(), failures: 0, ended: 0 }
+    }
+
+    /// What the guardian has: the first that one says that keeps replicas.
+    ///
+    /// # Errors
+    /// It did not say so in time, and neither did another one that was started in its place.
+    pub async fn inventory(&mut self) -> Result<Vec<Holding>, NoInventory> {
+        let said = async {
+            loop {
+                if let Happening::Inventory(inventory) = self.next().await {
+                    return inventory;
+                }
+            }
+        };
+        timeout(INVENTORY_DEADLINE, said).await.map_err(|_| NoInventory(self.mark.clone()))
+    }
+
+    /// Guardian and replicas outlive this agent.
+    pub fn keeps(&self) -> bool {
+        self.keep_in.is_some()
     }
 
     /// The guardian's pid, while there is one.
@@ -142,9 +151,21 @@ impl Keeper {
     pub async fn next(&mut self) -> Happening {
         loop {
             match &mut self.state {
-                State::Up(line) => match turn(line, &self.outbox).await {
+                State::Up(line) => match line.turn(&self.outbox).await {
+                    Turn::Heard(Message::Inventory(inventory)) => {
+                        // What was meant for the one before it was about what that had.
+                        self.outbox.clear();
+                        return Happening::Inventory(inventory);
+                    }
+                    Turn::Greeted => {}
                     Turn::Heard(Message::Pong) => line.unanswered = None,
-                    Turn::Heard(message) => return Happening::Said(message),
+                    Turn::Heard(message) => {
+                        // One that has much to do answers later; that it says what it does is an answer as well.
+                        if let Some(since) = &mut line.unanswered {
+                            *since = Instant::now();
+                        }
+                        return Happening::Said(message);
+                    }
                     Turn::Wrote(bytes) => {
                         self.outbox.drain(..bytes);
                     }
@@ -169,7 +190,7 @@ impl Keeper {
                 }
                 State::Waiting { until } => {
                     sleep_until(*until).await;
-                    match Line::start(&self.mark, self.trees.as_ref()) {
+                    match open(&self.mark, self.trees.as_ref(), self.keep_in.as_deref()) {
                         Ok(line) => self.state = State::Up(line),
                         Err(e) => {
                             tracing::error!("cannot start the guardian: {e}");
@@ -193,6 +214,7 @@ impl Keeper {
                 line.process.kill();
             }
             Some(_) => {}
+            None if line.is_greeting() => {}
             None => {
                 line.unanswered = Some(now);
                 line.ping_at = now + PING_EVERY;
@@ -205,12 +227,19 @@ impl Keeper {
 
     fn fell(&mut self, why: &str) {
         let State::Up(line) = &self.state else { return };
-        tracing::error!(pid = line.process.pid(), "the guardian ended ({why}); its replicas end with it and are started again");
+        let keeps = self.keeps();
+        let what_follows = if keeps { "the next one takes its replicas over" } else { "its replicas end with it and are started again" };
+        tracing::error!(pid = line.process.pid(), "the guardian ended ({why}); {what_follows}");
         // It may have closed its socket and live on.
         line.process.kill();
         self.ended += 1;
         let now = Instant::now();
-        self.state = State::Clearing { since: now, warned: false, look_again: LOOK_AGAIN_MIN, lived: now - line.started };
+        let lived = now - line.started;
+        if keeps {
+            self.wait_for_next(lived);
+        } else {
+            self.state = State::Clearing { since: now, warned: false, look_again: LOOK_AGAIN_MIN, lived };
+        }
     }
 
     fn wait_for_next(&mut self, lived: Duration) {
@@ -222,12 +251,21 @@ impl Keeper {
         self.state = State::Waiting { until: Instant::now() + Duration::from_millis(policy.wait_ms(self.failures)) };
     }
 
-    /// Lets the guardian go: it ends whatever still runs, and itself. Afterwards no child of this process is left.
+    /// Ends the guardian, which ends whatever still runs. Afterwards no child of this process is left.
     pub async fn end(self) {
+        // One that would outlive this agent must be told, and one that is not there cannot be: then another one finds what it left.
+        let mut words: Vec<u8> = self.outbox.iter().copied().collect();
+        if self.keeps() {
+            words.extend(encode(&Command::End).unwrap_or_default());
+        }
         if let State::Up(line) = self.state {
+            if line.is_greeting() {
+                words = encode(&Answer::End {}).unwrap_or_default();
+            }
             let Line { process, mut reader, mut writer, .. } = line;
             // Both halves must go for the socket to close; a closed write side is what the guardian sees.
             let goodbye = async {
+                let _ = writer.write_all(&words).await;
                 let _ = writer.shutdown().await;
                 while let Some(Ok(_)) = reader.next().await {}
             };
@@ -257,23 +295,13 @@ fn end_trees(trees: Option<&Trees>) -> bool {
     os::end_children() && is_over
 }
 
-/// One turn with a guardian that is up. Reading comes first: a message that is there already is heard before silence is judged.
-async fn turn(line: &mut Line, outbox: &VecDeque<u8>) -> Turn {
-    let chunk = outbox.as_slices().0;
-    tokio::select! {
-        biased;
-        read = line.reader.next() => match read {
-            Some(Ok(text)) => match serde_json::from_str(&text) {
-                Ok(message) => Turn::Heard(message),
-                Err(e) => Turn::Ended(format!("it said what is no message: {e}")),
-            },
-            Some(Err(e)) => Turn::Ended(e.to_string()),
-            None => Turn::Ended("its socket closed".to_owned()),
-        },
-        written = line.writer.write(chunk), if !chunk.is_empty() => match written {
-            Ok(bytes) => Turn::Wrote(bytes),
-            Err(e) => Turn::Ended(e.to_string()),
-        },
-        () = sleep_until(line.ping_at) => Turn::PingTime,
+/// Opens a line to a guardian: to a new one, or with `keep_in` to the one that may wait there.
+fn open(mark: &str, trees: Option<&Trees>, keep_in: Option<&Path>) -> io::Result<Line> {
+    let cgroups = trees.map(Trees::all).unwrap_or_default();
+    if let Some(runtime) = keep_in {
+        return open_kept(runtime, mark, &cgroups);
     }
+    let (process, socket) = os::start_guardian(mark, &cgroups)?;
+    tracing::debug!(pid = process.pid(), "started the guardian");
+    Ok(Line::new(process, socket, false))
 }

@@ -1,6 +1,7 @@
 //! What agent and guardian say to each other: a JSON object a line, both ways.
 //!
-//! Both ends are the same program file, so there is one version of this. The number of messages under way is bounded by itself: the
+//! Both ends are the same program file, so there is one version of this: a guardian that outlives its agent becomes the next one's program
+//! first (`hello`). The number of messages under way is bounded by itself: the
 //! guardian speaks only of attempts that the agent asked for, three times of each at most, once of each check, and of a log once a second, if
 //! the agent reads.
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use cluster::ReplicaId;
 use cluster::limits::{Enforcement, Limits};
 use cluster::logs::LogSpec;
+use cluster::run_as::{RunAs, Sandbox};
 use cluster::supervise::Exit;
 use cluster::tree::Tree;
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,8 @@ pub enum Command {
     Check(Box<Check>),
     /// Say [`Message::Pong`].
     Ping,
+    /// End every replica, and yourself: for a guardian that would outlive its agent.
+    End,
 }
 
 /// A check that is a command.
@@ -89,6 +93,27 @@ pub struct Spawn {
     pub log: PathBuf,
     /// How much of it.
     pub log_spec: LogSpec,
+    /// As whom and where it runs.
+    #[serde(default)]
+    pub run_as: RunAs,
+    /// The files that it may use; all that its user may, unless said.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+    /// The temporary directory to make for it.
+    #[serde(default)]
+    pub private_tmp: Option<PathBuf>,
+    /// The socket to hand over to it.
+    #[serde(default)]
+    pub socket: Option<HandedOver>,
+}
+
+/// A listening socket that the guardian opens, and keeps while a replica has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// Its name: the replica that it was opened for.
+    pub socket: ReplicaId,
+    /// What the process that gets it knows it as (`LISTEN_FDNAMES`).
+    pub name: String,
 }
 
 /// A cgroup: the directory, and how `/proc/PID/cgroup` names it.
@@ -126,8 +151,13 @@ pub enum Message {
         tree: Tree,
         /// Why not by the cgroup that was asked for.
         without: Option<String>,
-        /// What came of its limits.
+        /// What came of its limits, and of its sandbox.
         limits: Enforcement,
+        /// The port of the socket that it was handed.
+        #[serde(default)]
+        port: Option<u16>,
+        /// Why it is not on record, where it should be: no other guardian could adopt it.
+        unrecorded: Option<String>,
     },
     /// The attempt's process could not be started.
     SpawnFailed {
@@ -172,6 +202,30 @@ pub enum Message {
     },
     /// The answer to a ping.
     Pong,
+    /// All that a guardian has that keeps replicas: the first that it says to an agent.
+    Inventory(Vec<Holding>),
+}
+
+/// What a guardian has of the present attempt of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Which.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// Its first process, which may have ended.
+    pub pid: u32,
+    /// What its processes are known by.
+    pub tree: Tree,
+    /// What came of its limits.
+    pub limits: Enforcement,
+    /// How long ago it was started, in milliseconds.
+    pub age_ms: u64,
+    /// How its first process ended, if it has.
+    pub exit: Option<Exit>,
+    /// The last lines that it wrote, if it has.
+    pub last_lines: Vec<String>,
+    /// No process of it is left.
+    pub is_gone: bool,
 }
 
 /// What is new about a log.
@@ -218,6 +272,10 @@ mod tests {
             strict_limits: true,
             log: "/var/log/x".into(),
             log_spec: LogSpec::default(),
+            run_as: RunAs { user: Some("nobody".into()), umask: Some(0o27), ..RunAs::default() },
+            sandbox: Some(Sandbox { read: vec!["/srv".into()], write: vec![] }),
+            private_tmp: Some("/tmp/x".into()),
+            socket: Some(HandedOver { socket: ReplicaId(4), name: "web".into() }),
         };
         let commands = [
             Command::Spawn(Box::new(spawn.clone())),
@@ -226,6 +284,7 @@ mod tests {
             Command::Forget { id: attempt.id },
             Command::Check(Box::new(Check { spawn: Spawn { program: "/bin/c".into(), ..spawn }, nth: 1, timeout_ms: 500 })),
             Command::Ping,
+            Command::End,
         ];
         for command in commands {
             let line = encode(&command).unwrap();
@@ -239,8 +298,28 @@ mod tests {
                 tree: Tree::Cgroup,
                 without: None,
                 limits: Enforcement::from([("nice".into(), "enforced".into())]),
+                port: Some(4),
+                unrecorded: None,
             },
-            Message::Spawned { attempt, pid: 7, tree: Tree::Session, without: Some("no".into()), limits: Enforcement::new() },
+            Message::Spawned {
+                attempt,
+                pid: 7,
+                tree: Tree::Session,
+                without: Some("no".into()),
+                limits: Enforcement::new(),
+                port: None,
+                unrecorded: None,
+            },
+            Message::Inventory(vec![Holding {
+                attempt,
+                pid: 7,
+                tree: Tree::Session,
+                limits: Enforcement::new(),
+                age_ms: 8,
+                exit: Some(Exit::Code(3)),
+                last_lines: vec![],
+                is_gone: true,
+            }]),
             Message::SpawnFailed { attempt, error: "no".into() },
             Message::Exited { attempt, exit: Exit::Signal(9), last_lines: vec!["bye".into()] },
             Message::Exited { attempt, exit: Exit::Code(-1), last_lines: vec![] },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -9,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cluster::ReplicaId;
+use cluster::supervise::Exit;
 
-use super::{Error, Signal};
+use super::{Error, ManagerWord, Signal};
+use crate::guardian::hello::Program;
 use crate::guardian::protocol::{Attempt, Cgroup};
+use crate::usage::{HostReading, Reading};
 
 const NAME: &str = if cfg!(windows) {
     "Windows"
@@ -55,6 +59,36 @@ pub(crate) fn start_guardian(_mark: &str, _cgroups: &[Cgroup]) -> io::Result<(Gu
     Err(not_yet())
 }
 
+pub(crate) fn start_keeping_guardian(_runtime: &Path, _mark: &str, _cgroups: &[Cgroup]) -> io::Result<(GuardianProcess, GuardianSocket)> {
+    Err(not_yet())
+}
+
+pub(crate) fn find_guardian(_runtime: &Path, _mark: &str) -> io::Result<Option<(GuardianProcess, GuardianSocket)>> {
+    Ok(None)
+}
+
+pub(crate) fn dismiss_guardian(_runtime: &Path) {}
+
+pub(crate) fn remove_socket(_runtime: &Path) {}
+
+pub(crate) fn this_program() -> io::Result<Program> {
+    Err(not_yet())
+}
+
+pub(crate) fn own_program() -> (PathBuf, OsString) {
+    (PathBuf::new(), OsString::new())
+}
+
+pub(crate) fn tell_manager(_word: ManagerWord) {}
+
+pub(crate) fn boot() -> io::Result<String> {
+    Err(not_yet())
+}
+
+pub(crate) fn write_private(_path: &Path, _bytes: &[u8]) -> io::Result<()> {
+    Err(not_yet())
+}
+
 /// There is none.
 #[derive(Clone, Debug)]
 pub(crate) struct Trees(Infallible);
@@ -95,7 +129,39 @@ impl NotifySocket {
     }
 }
 
+/// Nothing is known.
+#[derive(Debug)]
+pub(crate) struct UsageReader(Infallible);
+
+impl UsageReader {
+    pub fn open(_pid: u32, _cgroup: Option<Cgroup>) -> Option<Self> {
+        None
+    }
+
+    pub fn read(&mut self) -> Option<Reading> {
+        match self.0 {}
+    }
+}
+
+/// Nothing is known.
+#[derive(Debug)]
+pub(crate) struct HostUsageReader;
+
+impl HostUsageReader {
+    pub fn new() -> Self {
+        HostUsageReader
+    }
+
+    pub fn read(&mut self) -> Option<HostReading> {
+        None
+    }
+}
+
 pub(crate) fn make_trees(_runtime: &Path) -> Option<Trees> {
+    None
+}
+
+pub(crate) fn keep_trees(_runtime: &Path) -> Option<Trees> {
     None
 }
 
@@ -113,7 +179,9 @@ impl Signals {
     }
 }
 
-pub(crate) fn reap() {}
+pub(crate) fn reap() -> Vec<(u32, Exit)> {
+    vec![]
+}
 
 pub(crate) fn end_children() -> bool {
     true
@@ -144,6 +212,10 @@ pub(crate) fn log_base() -> PathBuf {
 }
 
 pub(crate) fn private_directory(_path: &Path) -> io::Result<bool> {
+    Err(not_yet())
+}
+
+pub(crate) fn let_through(_path: &Path) -> io::Result<()> {
     Err(not_yet())
 }
 

@@ -7,6 +7,7 @@ use cluster::ReplicaId;
 use cluster::app::{ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_USES};
 use cluster::fence::{self, Held, Verdict};
 use cluster::placeholder::ABILITY_PLACEHOLDERS;
+use cluster::run_as::{ABILITY_RUN_AS, ABILITY_SANDBOX, ABILITY_SOCKET};
 use cluster::supervise::{Event, Replica, Rules};
 use cluster::wire::{AssignedPhase, AssignedReplica, Assignment, Stamp};
 
@@ -14,7 +15,8 @@ use super::{Owner, Refused};
 use crate::slot::Slot;
 
 /// What this agent can do beyond the basics, by the names that an assignment's `requires` may hold.
-const ABILITIES: &[&str] = &[ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_PLACEHOLDERS, ABILITY_USES];
+const ABILITIES: &[&str] =
+    &[ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_RUN_AS, ABILITY_SANDBOX, ABILITY_SOCKET, ABILITY_PLACEHOLDERS, ABILITY_USES];
 
 /// The shortest wait before the second restart in a row and each one after it, in milliseconds.
 const RESTART_MS_MIN: u64 = 20;
@@ -36,8 +38,10 @@ impl Owner {
             self.held = Held { cluster: Some(assignment.cluster), stamp: Some(stamp) };
             self.uses.listen_to(assignment.cluster);
             self.apply(assignment);
+            // After what it brought: an agent that is killed in between gets it again.
+            self.write_obeyed();
             // Watchers learn at once that it is obeyed.
-            self.observers.heartbeat(self.standing());
+            self.observers.heartbeat(None, self.standing());
         }
         Ok(stamp)
     }
@@ -49,14 +53,13 @@ impl Owner {
             self.feed(id, Event::Wanted(AssignedPhase::Stop));
         }
         let specs: BTreeMap<String, Arc<_>> = assignment.specs.into_iter().map(|(key, spec)| (key, Arc::new(spec))).collect();
-        for replica in &assignment.replicas {
-            if let Some(slot) = self.slots.get(&replica.id) {
-                // One that was here before this agent knows addresses already.
-                if let Err(error) = self.uses.open(&slot.spec.uses) {
-                    tracing::warn!(replica = %replica.id, "{error}");
-                }
-                self.feed(replica.id, Event::Wanted(replica.phase));
-            } else if let Some(spec) = specs.get(&replica.spec_key()) {
+        // First who is to go: a new replica may take over what one of them has.
+        let (known, new): (Vec<_>, Vec<_>) = assignment.replicas.iter().partition(|replica| self.slots.contains_key(&replica.id));
+        for replica in known {
+            self.feed(replica.id, Event::Wanted(replica.phase));
+        }
+        for replica in new {
+            if let Some(spec) = specs.get(&replica.spec_key()) {
                 self.begin(replica, Arc::clone(spec));
             }
         }
@@ -67,13 +70,18 @@ impl Owner {
         if assigned.phase != AssignedPhase::Run || self.goodbye.is_some() {
             return;
         }
-        let mut rules = Rules::from(&*spec);
+        let (replica, effects) = Replica::start(self.rules(&spec));
+        self.slots.insert(assigned.id, Slot::new(assigned, spec, replica));
+        self.carry_out(assigned.id, effects);
+    }
+
+    /// What of a spec the life of a replica depends on.
+    pub(super) fn rules(&self, spec: &cluster::AppSpec) -> Rules {
+        let mut rules = Rules::from(spec);
         // A program that cannot be started must not keep its host busy, whatever the app's author wrote.
         rules.restart.first_ms = rules.restart.first_ms.max(RESTART_MS_MIN);
         rules.restart.max_ms = rules.restart.max_ms.max(RESTART_MS_MIN);
-        let (replica, effects) = Replica::start(rules);
-        self.slots.insert(assigned.id, Slot::new(assigned, spec, replica));
-        self.carry_out(assigned.id, effects);
+        rules
     }
 
     /// Stops every replica, now.

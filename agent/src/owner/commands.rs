@@ -46,6 +46,8 @@ impl Owner {
         let mut spawn = (**spawn).clone();
         spawn.program = self.search.find(name).map_err(|e| format!("cannot be started: {e}"))?;
         spawn.args = args.to_vec();
+        // The socket is its replica's alone.
+        spawn.socket = None;
         let attempt = spawn.attempt;
         self.keeper.send(&Command::Check(Box::new(Check { spawn, nth: errand.nth, timeout_ms: check.timeout_ms })));
         self.commands.under_way.insert((attempt, errand.nth), Instant::now());

@@ -1,16 +1,20 @@
 //! One replica's events and what follows from them.
 
+use std::io::ErrorKind;
+
 use cluster::ReplicaId;
 use cluster::health;
+use cluster::run_as::{Sandbox, SocketMode};
 use cluster::supervise::{Effect, Event, State, step};
-use cluster::wire::ObservedPhase;
+use cluster::wire::{AssignedPhase, ObservedPhase};
 
 use super::Owner;
 use crate::check::Voice;
-use crate::guardian::protocol::{Attempt, Command, Spawn};
+use crate::guardian::protocol::{Attempt, Command, HandedOver, Spawn};
 use crate::port::Reservation;
 use crate::probe;
 use crate::program::{self, Identity};
+use crate::runtime_dir;
 use crate::slot::{self, Probe, Slot};
 
 impl Owner {
@@ -22,6 +26,9 @@ impl Owner {
         let before = (slot.replica.phase(), slot.replica.failures);
         let (replica, effects) = step(slot.replica.clone(), event, now);
         slot.replica = replica;
+        if slot.replica.wanted != AssignedPhase::Run {
+            self.sockets.leaves(id);
+        }
         if slot.replica.failures > before.1 {
             self.figures.failures_total += 1;
         }
@@ -30,6 +37,8 @@ impl Owner {
         self.stop_watching(id);
         if self.slots.get(&id).is_some_and(|slot| slot.replica.state == State::Stopped) {
             self.retire(id);
+        } else {
+            self.write_down(id);
         }
     }
 
@@ -54,15 +63,27 @@ impl Owner {
     fn spawn(&mut self, id: ReplicaId, attempt: u32, reserve_port: bool) -> Result<(), String> {
         let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
         slot.spec.limits.check().map_err(|e| e.to_string())?;
+        slot.spec.run_as.check().map_err(|e| e.to_string())?;
+        slot.spec.sandbox.iter().try_for_each(Sandbox::check).map_err(|e| e.to_string())?;
         health::validate(&slot.spec.health).map_err(|e| e.to_string())?;
         let limits = slot.spec.limits.clone();
-        let reservation = Reservation::new().map_err(|e| format!("there is no free port: {e}"))?;
-        let port = reservation.port();
+        // The guardian knows the port of a socket that it hands over.
+        let is_passed = slot.spec.socket == SocketMode::Pass;
+        let reservation = if is_passed { None } else { Some(Reservation::new().map_err(|e| format!("there is no free port: {e}"))?) };
+        let port = reservation.as_ref().map(Reservation::port);
         self.uses.open(&slot.spec.uses).map_err(|e| e.to_string())?;
         let addresses = self.uses.variables(&slot.spec.uses);
-        let identity = Identity { id, app: &slot.app, node: &self.facts.name, port, addresses: &addresses };
+        let identity = Identity { id, app: &slot.app, node: &self.facts.name, port: port.unwrap_or(0), addresses: &addresses };
         let mut invocation = program::invocation(&self.search, &slot.spec, identity).map_err(|e| e.to_string())?;
         let directory = self.runtime.replica(id);
+        if slot.spec.run_as.names_somebody() {
+            self.runtime.let_through(id).map_err(|e| format!("its directory {} cannot be made: {e}", directory.display()))?;
+        }
+        let has_tmp = slot.spec.run_as.private_tmp || slot.spec.sandbox.is_some();
+        let private_tmp = has_tmp.then(|| runtime_dir::tmp_of(id));
+        if let Some(path) = &private_tmp {
+            invocation.env.entry("TMPDIR".to_owned()).or_insert_with(|| path.display().to_string());
+        }
         let voice = Voice::new(&slot.spec.health, &directory, id, self.api)
             .map_err(|e| format!("it cannot be listened to in {}: {e}", directory.display()))?;
         let voice = voice.map(|(voice, env)| {
@@ -81,15 +102,22 @@ impl Owner {
             strict_limits: slot.spec.strict_limits,
             log: self.logs.of(&slot.app, id),
             log_spec: slot.spec.logs,
+            run_as: slot.spec.run_as.clone(),
+            sandbox: slot.spec.sandbox.clone(),
+            private_tmp,
+            socket: is_passed
+                .then(|| HandedOver { socket: self.sockets.of(&slot.app, id, self.clock.now().mono_ms), name: slot.app.to_string() }),
         };
         let has_commands = slot.spec.health.iter().any(|check| matches!(check.kind, health::Kind::Exec { .. }));
         slot.attempt = slot::Attempt {
-            port: Some(port),
-            _reservation: reserve_port.then_some(reservation),
+            port,
+            _reservation: reservation.filter(|_| reserve_port),
             voice,
             spawn: has_commands.then(|| Box::new(spawn.clone())),
             ..slot::Attempt::default()
         };
+        // First: what is started must be known to the next agent.
+        self.record(id)?;
         self.keeper.send(&Command::Spawn(Box::new(spawn)));
         Ok(())
     }
@@ -97,21 +125,45 @@ impl Owner {
     pub(super) fn probe(&mut self, id: ReplicaId, attempt: u32) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let Some(port) = slot.attempt.port else { return };
+        let is_passed = slot.spec.socket == SocketMode::Pass;
         let task = self.probes.spawn(async move {
-            probe::until_ready(port).await;
+            // A socket that is handed over accepts before anybody is there to serve.
+            if is_passed {
+                probe::until_settled().await
+            } else {
+                probe::until_ready(port).await
+            }
             (id, attempt)
         });
         slot.attempt.probe = Some(Probe(task));
     }
 
     /// A replica is over.
-    fn retire(&mut self, id: ReplicaId) {
+    pub(super) fn retire(&mut self, id: ReplicaId) {
         let Some(slot) = self.slots.remove(&id) else { return };
         self.gone.push(slot.report(id, self.clock.now()));
         self.dirty.remove(&id);
         self.keeper.send(&Command::Forget { id });
-        self.runtime.remove_replica(id);
+        self.sockets.gone(id, self.clock.now().mono_ms);
+        let has_tmp = slot.spec.run_as.private_tmp || slot.spec.sandbox.is_some();
+        self.remove_files(id, has_tmp);
         self.log_ended(&slot, id);
+    }
+}
+
+impl Owner {
+    /// Removes what lies there of a replica that is gone: pipes at once, temporary files, of which there may be many, beside everything else.
+    pub(super) fn remove_files(&mut self, id: ReplicaId, has_tmp: bool) {
+        let directory = self.runtime.replica(id);
+        let remove = move || match runtime_dir::remove_replica(&directory) {
+            Err(e) if e.kind() != ErrorKind::NotFound => tracing::warn!(replica = %id, "cannot remove its files: {e}"),
+            _ => {}
+        };
+        if has_tmp {
+            self.removals.spawn_blocking(remove);
+        } else {
+            remove();
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 //! Everything comes to it as an event, one at a time, and nothing else changes any of it. Absent from here: HTTP, and processes; what
 //! one replica needs is decided by `cluster::supervise`, which assignment counts by `cluster::fence`.
 
+mod adopt;
 mod assign;
 mod commands;
 mod endpoints;
 mod life;
 mod logs;
 mod request;
+mod usage;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,11 +21,12 @@ use cluster::ReplicaId;
 use cluster::endpoints::Acknowledged;
 use cluster::fence::Held;
 use cluster::limits::missing;
-use cluster::supervise::Event;
+use cluster::socket::Sockets;
+use cluster::supervise::{Event, Exit};
 use cluster::wire::{NodeFacts, ReplicaReport, Snapshot};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::check::{Checks, Word};
 use crate::clock::Clock;
@@ -33,7 +36,7 @@ use crate::guardian::protocol::Message;
 use crate::logs::LogDir;
 use crate::metrics::Figures;
 use crate::observe::{Observers, Standing};
-use crate::os::{self, Signal, Signals};
+use crate::os::{self, ManagerWord, Signal, Signals};
 use crate::program::SearchPath;
 use crate::runtime_dir::RuntimeDir;
 use crate::slot::Slot;
@@ -41,6 +44,7 @@ use crate::uses::Uses;
 
 use commands::Commands;
 pub use request::{Busy, Door, Refused, Request};
+use usage::UsageRound;
 pub use watch::Watched;
 
 /// A sign of life comes this often: more often than every 500 ms, so that one that is a little late is still in time.
@@ -57,6 +61,9 @@ const OBSERVED_FOR_MS: u64 = 300;
 /// Old output is removed this often, and soon after replicas are gone.
 const CLEAN_EVERY_MS: u64 = 60_000;
 
+/// At the end of the agent, for the files of replicas that are gone.
+const REMOVAL_DEADLINE: Duration = Duration::from_secs(10);
+
 /// What is left for others to end.
 #[derive(Debug)]
 pub struct Ended {
@@ -68,6 +75,8 @@ pub struct Ended {
     pub logs: LogDir,
     /// The addresses of apps that are used.
     pub uses: Uses,
+    /// Guardian and replicas are to outlive this agent.
+    pub is_kept: bool,
 }
 
 /// The agent's state.
@@ -87,6 +96,10 @@ pub struct Owner {
     /// When there was a watcher last, in monotonic milliseconds.
     observed_at_ms: Option<u64>,
     slots: BTreeMap<ReplicaId, Slot>,
+    /// Which replica has which socket that is handed over.
+    sockets: Sockets,
+    /// Directories that are being removed, of replicas that are gone.
+    removals: JoinSet<()>,
     probes: JoinSet<(ReplicaId, u32)>,
     checks: Checks,
     /// When the next check of each replica is due, in monotonic milliseconds.
@@ -110,7 +123,10 @@ pub struct Owner {
     gone: Vec<ReplicaReport>,
     flushed_at_ms: u64,
     goodbye: Option<Goodbye>,
+    /// How children ended that are not the guardian's any more, by pid.
+    reaped: BTreeMap<u32, Exit>,
     figures: Figures,
+    usage: UsageRound,
 }
 
 impl Owner {
@@ -132,6 +148,8 @@ impl Owner {
             lease_until_ms: 0,
             observed_at_ms: None,
             slots: BTreeMap::new(),
+            sockets: Sockets::default(),
+            removals: JoinSet::new(),
             probes: JoinSet::new(),
             checks: Checks::new(),
             agenda: BTreeSet::new(),
@@ -144,7 +162,9 @@ impl Owner {
             gone: Vec::new(),
             flushed_at_ms: 0,
             goodbye: None,
+            reaped: BTreeMap::new(),
             figures: Figures::default(),
+            usage: UsageRound::new(),
         }
     }
 
@@ -157,16 +177,22 @@ impl Owner {
             // In no fixed order: whatever is always ready must not keep the others waiting.
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Signal::Goodbye if self.goodbye.is_some() => {
+                    Signal::Terminate if self.keeper.keeps() && self.goodbye.is_none() => {
+                        os::tell_manager(ManagerWord::Stopping);
+                        tracing::info!(replicas = self.slots.len(), "letting go: guardian and replicas run on for the next agent");
+                        return Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, uses: self.uses, is_kept: true };
+                    }
+                    Signal::Goodbye | Signal::Terminate if self.goodbye.is_some() => {
                         tracing::warn!("asked to end a second time: ending at once");
                         break;
                     }
-                    Signal::Goodbye => self.say_goodbye(),
-                    Signal::Child => os::reap(),
+                    Signal::Goodbye | Signal::Terminate => self.say_goodbye(),
+                    Signal::Child => self.reap(),
                 },
                 () = sleep_until(wake) => self.tick(),
                 _ = heartbeat.tick() => {
-                    self.observers.heartbeat(self.standing());
+                    let usage = self.new_usage();
+                    self.observers.heartbeat(usage, self.standing());
                     self.clean_logs();
                 }
                 happening = self.keeper.next() => self.happened(happening),
@@ -180,6 +206,7 @@ impl Owner {
                 Some((id, attempt, push)) = self.words.1.recv() => self.heard(id, attempt, push),
                 Some(_) = self.listeners.join_next() => {}
                 () = self.uses.changed() => self.routes_are_news = true,
+                Some(_) = self.removals.join_next() => {}
                 Some(request) = requests.recv() => self.answer(request),
             }
             if self.flush() {
@@ -192,14 +219,19 @@ impl Owner {
         }
         self.flushed_at_ms = 0;
         self.flush();
-        Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, uses: self.uses }
+        // What is not done by then is done with the whole runtime directory.
+        let _ = timeout(REMOVAL_DEADLINE, async { while self.removals.join_next().await.is_some() {} }).await;
+        Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, uses: self.uses, is_kept: false }
     }
 
     fn happened(&mut self, happening: Happening) {
         match happening {
-            Happening::Said(Message::Spawned { attempt, pid, tree, without, limits }) => {
+            Happening::Said(Message::Spawned { attempt, pid, tree, without, limits, port, unrecorded }) => {
                 if let Some(slot) = self.slots.get_mut(&attempt.id).filter(|slot| slot.replica.attempt == attempt.attempt) {
                     slot.attempt.tree = Some(tree);
+                    if let Some(port) = port {
+                        slot.attempt.is_called_at(port);
+                    }
                     if let Some(said) = missing(&limits) {
                         tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "{said}");
                     }
@@ -208,18 +240,26 @@ impl Owner {
                 if let Some(why) = without {
                     tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "it has no cgroup of its own: {why}");
                 }
+                if let Some(why) = unrecorded {
+                    tracing::warn!(replica = %attempt.id, attempt = attempt.attempt, "it ends with its guardian: {why}");
+                }
                 self.feed(attempt.id, Event::Spawned { attempt: attempt.attempt, pid });
             }
             Happening::Said(Message::SpawnFailed { attempt, error }) => {
                 self.feed(attempt.id, Event::SpawnFailed { attempt: attempt.attempt, error });
             }
             Happening::Said(Message::Exited { attempt, exit, last_lines }) => {
+                let exit = self.exit_of(attempt, exit);
                 self.feed(attempt.id, Event::Exited { attempt: attempt.attempt, exit, last_lines });
+            }
+            Happening::Said(Message::TreeGone { attempt }) if self.keeper.keeps() && !self.slots.contains_key(&attempt.id) => {
+                self.forget_stranger(attempt.id);
             }
             Happening::Said(Message::TreeGone { attempt }) => self.feed(attempt.id, Event::TreeGone { attempt: attempt.attempt }),
             Happening::Said(Message::Log { id, news }) => self.log_news(id, news),
             Happening::Said(Message::Checked { attempt, nth, end }) => self.command_ended(attempt, nth, end),
-            Happening::Said(Message::Pong) => {}
+            Happening::Said(Message::Pong | Message::Inventory(_)) => {}
+            Happening::Inventory(inventory) => self.compare(inventory),
             Happening::TreesGone => {
                 self.commands = Commands::default();
                 let attempts: Vec<(ReplicaId, u32)> = self.slots.iter().map(|(id, slot)| (*id, slot.replica.attempt)).collect();
@@ -242,8 +282,15 @@ impl Owner {
         let goodbye = self.goodbye.iter().flat_map(|goodbye| [goodbye.stop_at_ms, self.lease_until_ms, unobserved]);
         let goodbye = goodbye.filter(|at| *at > now_ms);
         let flush = self.has_news().then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
-        self.clock
-            .instant(replicas.chain(goodbye).chain(flush).chain(self.agenda.first().map(|(due_ms, _)| *due_ms)).min().unwrap_or(u64::MAX))
+        self.clock.instant(
+            replicas
+                .chain(goodbye)
+                .chain(flush)
+                .chain([self.usage.due_ms])
+                .chain(self.agenda.first().map(|(due_ms, _)| *due_ms))
+                .min()
+                .unwrap_or(u64::MAX),
+        )
     }
 
     fn tick(&mut self) {
@@ -258,6 +305,7 @@ impl Owner {
             self.feed(id, Event::Tick);
         }
         self.tick_checks(now.mono_ms);
+        self.look_at_usage(now.mono_ms);
     }
 
     /// What stands in every line of observations.
@@ -310,6 +358,7 @@ impl Owner {
     }
 
     fn say_goodbye(&mut self) {
+        os::tell_manager(ManagerWord::Stopping);
         let now = self.clock.now();
         let longest_ms = self.slots.values().map(|slot| slot.spec.drain_ms.saturating_add(slot.spec.grace_ms)).max().unwrap_or(0);
         let goodbye = Goodbye::begin(longest_ms, now);

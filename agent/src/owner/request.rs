@@ -7,6 +7,7 @@ use cluster::ReplicaId;
 use cluster::endpoints::Endpoints;
 use cluster::fence::{Held, Refusal};
 use cluster::health::Push;
+use cluster::usage::ReplicaUsage;
 use cluster::wire::{Assignment, NodeFacts, Stamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -96,7 +97,7 @@ impl Owner {
             Request::Observe(cut, reply) => {
                 // What is waiting to be said is in the snapshot already, and what is gone is not in it.
                 let snapshot = self.snapshot();
-                let _ = reply.send(self.observers.add(snapshot, self.standing(), cut));
+                let _ = reply.send(self.observers.add(snapshot, self.all_usage(), self.standing(), cut));
             }
             Request::Replica(id, reply) => {
                 let whereabouts = self.slots.get(&id).map(|slot| Whereabouts { port: slot.attempt.pid.and(slot.attempt.port) });
@@ -125,6 +126,11 @@ impl Owner {
         figures.observers = self.observers.count() as u64;
         figures.observers_cut_total = self.observers.cut_off;
         figures.guardians_ended_total = self.keeper.ended;
+        figures.node.clone_from(&self.facts.name);
+        let usage = self.all_usage();
+        figures.host = usage.host;
+        let app = |of: &ReplicaUsage| self.slots.get(&of.id).map(|slot| slot.app.clone());
+        figures.usage = usage.replicas.into_iter().filter_map(|of| Some((app(&of)?, of))).collect();
         figures.render()
     }
 }

@@ -32,7 +32,8 @@ impl Owner {
         let checks = &slot.spec.health;
         let port_decides = health::port_decides(checks);
         if !checks.is_empty() {
-            let health = Health::begin(checks, seed(id, attempt), now);
+            // One that was taken over may have been ready before.
+            let health = Health::resume(checks, seed(id, attempt), slot.replica.was_ready(), now);
             let listener = match (&mut slot.attempt.voice, slot.attempt.pid) {
                 (Some(voice), Some(root)) => voice.listen(id, attempt, root, self.words.0.clone()),
                 _ => None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::http::{self, Answer};
-use crate::proc::{of_replicas, signal, wait_for, with_environment};
+use crate::proc::{of_replicas, signal, signal_if_there, wait_for, with_environment};
+
+/// With this in its environment an agent keeps its replicas.
+pub const KEEP: &str = "OSTLER_TEST_KEEP";
 
 /// `processes agent RUNTIME_DIR [PORT]`
 pub fn main() -> ExitCode {
@@ -22,6 +26,7 @@ pub fn main() -> ExitCode {
         name: Some("test-node".to_owned()),
         runtime_dir: Some(PathBuf::from(&args[0])),
         log_dir: None,
+        keep_workers: std::env::var_os(KEEP).is_some(),
         insecure: false,
         allow_host: vec![],
     };
@@ -53,11 +58,29 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
-        Home { dir: tempfile::tempdir().unwrap() }
+        let home = Home { dir: tempfile::tempdir().unwrap() };
+        // For temporary files of replicas: any user may have some.
+        std::fs::create_dir(home.tmp()).unwrap();
+        std::fs::set_permissions(home.tmp(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        home
     }
 
     pub fn runtime(&self) -> PathBuf {
         self.dir.path().join("runtime")
+    }
+
+    /// Where temporary files go.
+    pub fn tmp(&self) -> PathBuf {
+        self.dir.path().join("tmp")
+    }
+
+    /// Where everything of it lies.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn log_file(&self) -> File {
+        File::create(self.dir.path().join("log")).unwrap()
     }
 
     pub fn log(&self) -> String {
@@ -72,6 +95,8 @@ pub struct Agent {
     runtime: PathBuf,
     generation: AtomicU64,
     pub ids: Vec<String>,
+    /// Its guardian and its replicas outlive it; the test ends them.
+    pub is_kept: bool,
 }
 
 impl Agent {
@@ -80,10 +105,15 @@ impl Agent {
     }
 
     pub fn start_with(home: &Home, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_program(home, &this_program(), change)
+    }
+
+    /// An agent that is a copy of this program.
+    pub fn start_program(home: &Home, program: &str, change: impl FnOnce(&mut Command)) -> Self {
         let home_log = home.dir.path().join("log");
         let log = File::create(&home_log).unwrap();
-        let mut command = Command::new(this_program());
-        command.arg("agent").arg(home.runtime()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut command = Command::new(program);
+        command.arg("agent").arg(home.runtime()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).env("TMPDIR", home.tmp());
         change(&mut command);
         let child = command.spawn().unwrap();
         let port = wait_for("the agent is ready", Duration::from_secs(20), || {
@@ -95,10 +125,34 @@ impl Agent {
         Self::adopt(child, port, home)
     }
 
+    /// One that keeps its replicas.
+    pub fn keep(home: &Home) -> Self {
+        let mut agent = Self::start_with(home, |command| {
+            command.env(KEEP, "1");
+        });
+        agent.is_kept = true;
+        agent
+    }
+
+    /// The next one, by this program, after this one has ended.
+    pub fn next(mut self, home: &Home, change: impl FnOnce(&mut Command)) -> Self {
+        let _ = self.child.wait();
+        self.is_kept = true;
+        let mut next = Self::start_with(home, |command| {
+            command.env(KEEP, "1");
+            change(command);
+        });
+        next.is_kept = true;
+        next.ids = std::mem::take(&mut self.ids);
+        next.generation = AtomicU64::new(self.generation.load(Ordering::Relaxed));
+        self.is_kept = false;
+        next
+    }
+
     /// An agent that was started another way.
     pub fn adopt(child: Child, port: u16, home: &Home) -> Self {
         let home_log = home.dir.path().join("log");
-        Agent { child, port, home_log, runtime: home.runtime(), generation: AtomicU64::new(0), ids: Vec::new() }
+        Agent { child, port, home_log, runtime: home.runtime(), generation: AtomicU64::new(0), ids: Vec::new(), is_kept: false }
     }
 
     pub fn pid(&self) -> u32 {
@@ -126,6 +180,12 @@ impl Agent {
         ids
     }
 
+    /// Runs these replicas, of the app `app0` or `app1` and so on, and nothing else.
+    pub fn assign_again(&self, ids: &[&str], specs: Value) -> Answer {
+        let of = |(at, id): (usize, &&str)| json!({ "id": id, "app": format!("app{at}"), "revision": 1, "phase": "run" });
+        self.put(json!({ "specs": specs, "replicas": ids.iter().enumerate().map(of).collect::<Vec<_>>() }))
+    }
+
     /// Runs one replica of this spec, beside nothing else.
     pub fn assign_spec(&mut self, spec: Value) -> String {
         let id = new_id();
@@ -142,6 +202,23 @@ impl Agent {
         let mut body = json!({ "cluster": CLUSTER, "epoch": 1, "generation": generation, "lease_ms": 60_000, "specs": {}, "replicas": [] });
         body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         http::call(self.port, "PUT", "/v1/assignment", &[], body.to_string().as_bytes())
+    }
+
+    /// What a replica has written to stdout, once it has written a line that says "done".
+    pub fn said(&self, id: &str) -> Vec<String> {
+        let lines = wait_for("it has said all", Duration::from_secs(20), || {
+            let logs = http::get(self.port, &format!("/v1/replicas/{id}/logs?stream=stdout")).body;
+            logs.lines().any(|line| line == "done").then_some(logs)
+        });
+        lines.lines().map(str::to_owned).collect()
+    }
+
+    /// What is said of a replica that waits for its next attempt.
+    pub fn wait_backoff(&self, id: &str) -> String {
+        self.wait("it waits", |replicas| {
+            let replica = replicas.iter().find(|replica| replica["id"] == id && replica["phase"] == "backoff")?;
+            Some(replica["detail"].as_str().unwrap().to_owned())
+        })
     }
 
     /// What it runs.
@@ -184,6 +261,10 @@ impl Drop for Agent {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if self.is_kept {
+            let mark = format!("OSTLER_GUARDIAN={}", self.runtime.canonicalize().unwrap_or_default().display());
+            with_environment(&mark).iter().chain(&of_replicas(&self.ids)).for_each(|pid| signal_if_there(*pid));
+        }
         // No process of a replica outlives its agent.
         let began = std::time::Instant::now();
         while !of_replicas(&self.ids).is_empty() {

@@ -101,7 +101,7 @@ fn fencing() {
     assert_eq!(older.json()["held"]["cluster"], CLUSTER);
     let other = new_id();
     assert_eq!(agent.put(json!({ "cluster": other, "epoch": 9 })).status, 409);
-    assert_eq!(agent.put(json!({ "requires": ["sandbox"] })).status, 422);
+    assert_eq!(agent.put(json!({ "requires": ["what-no-agent-can"] })).status, 422);
     let replica = json!([{ "id": new_id(), "app": "absent", "revision": 1, "phase": "run" }]);
     assert_eq!(agent.put(json!({ "replicas": replica })).status, 422);
     assert_eq!(agent.wait_ready(1), [pid]);

@@ -21,6 +21,8 @@ mod health;
 #[cfg(target_os = "linux")]
 mod http;
 #[cfg(target_os = "linux")]
+mod keeping;
+#[cfg(target_os = "linux")]
 mod logs;
 #[cfg(target_os = "linux")]
 mod proc;
@@ -28,6 +30,12 @@ mod proc;
 mod replica;
 #[cfg(target_os = "linux")]
 mod replicas;
+#[cfg(target_os = "linux")]
+mod run_as;
+#[cfg(target_os = "linux")]
+mod sandbox;
+#[cfg(target_os = "linux")]
+mod sockets;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -43,7 +51,18 @@ fn main() -> std::process::ExitCode {
 /// Runs each test in turn: those whose name holds the first argument that is no option.
 #[cfg(target_os = "linux")]
 fn runner() -> std::process::ExitCode {
-    let tests: Vec<(&str, fn())> = [endings::TESTS, replicas::TESTS, health::TESTS, api::TESTS, logs::TESTS].concat();
+    let tests: Vec<(&str, fn())> = [
+        endings::TESTS,
+        keeping::TESTS,
+        replicas::TESTS,
+        health::TESTS,
+        api::TESTS,
+        logs::TESTS,
+        run_as::TESTS,
+        sandbox::TESTS,
+        sockets::TESTS,
+    ]
+    .concat();
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|arg| arg == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));

@@ -20,6 +20,20 @@ pub fn main() -> ExitCode {
             listen(&socket, 16).unwrap();
             echo(TcpListener::from(socket))
         }
+        // Serves the socket that it was handed: tells its pid to whoever connects.
+        "handed" => handed(),
+        // Tells its port to a file, and binds it once another file is there.
+        "late" => {
+            let files: Vec<String> = std::env::args().skip(3).collect();
+            std::fs::write(&files[0], port.to_string()).unwrap();
+            while !std::path::Path::new(&files[1]).exists() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            match TcpListener::bind(("127.0.0.1", port)) {
+                Ok(listener) => echo(listener),
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
         // Listens, and has a daemon that left its session, and one that wiped its environment as well.
         "daemons" => {
             sh("setsid sh -c 'sleep 1000 & sleep 1000' & sh -c 'sh -c \"sleep 1000 & exec sleep 1000\" &' ; true");
@@ -40,6 +54,16 @@ pub fn main() -> ExitCode {
             println!("a line of one hundred bytes or so, which says little: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
             std::thread::sleep(std::time::Duration::from_millis(10));
         },
+        // Listens, and counts: a line every 2 ms.
+        "count" => {
+            std::thread::spawn(|| {
+                for number in 0_u64.. {
+                    println!("{number}");
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+            });
+            echo(TcpListener::bind(("127.0.0.1", port)).unwrap())
+        }
         // Says what the lines of FILE tell it to, by sd_notify, over and over.
         "notify" => {
             std::thread::spawn(notify);
@@ -88,6 +112,22 @@ fn flood() -> ExitCode {
     loop {
         std::thread::park();
     }
+}
+
+fn handed() -> ExitCode {
+    use std::os::fd::FromRawFd;
+    let variable = |name: &str| std::env::var(name).unwrap();
+    assert_eq!(variable("LISTEN_PID"), std::process::id().to_string());
+    assert_eq!((variable("LISTEN_FDS").as_str(), variable("LISTEN_FDNAMES").as_str()), ("1", "app0"));
+    // SAFETY: it was handed over at this number, and nothing else owns it.
+    #[allow(unsafe_code)]
+    let listener = unsafe { TcpListener::from_raw_fd(3) };
+    assert_eq!(listener.local_addr().unwrap().to_string(), format!("{}:{}", variable("HOST"), variable("PORT")));
+    for stream in listener.incoming() {
+        // Whoever connected may be gone.
+        let _ = stream.unwrap().write_all(format!("{}\n", std::process::id()).as_bytes());
+    }
+    ExitCode::SUCCESS
 }
 
 fn sh(script: &str) {

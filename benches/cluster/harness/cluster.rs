@@ -151,7 +151,7 @@ impl Cluster {
 
     /// Kills what runs and fails if anything is left of it.
     pub fn end(mut self) -> Result<()> {
-        match self.kill_all() {
+        match kill(std::mem::take(&mut self.agents)) {
             0 => Ok(()),
             left => bail!("{left} processes of the agents outlived them by {} s; they were killed", GONE_MAX.as_secs()),
         }
@@ -168,29 +168,11 @@ impl Cluster {
         let ends: Vec<String> = std::iter::once(&self.controller).chain(agents).map(Program::log_end).collect();
         ends.join("\n")
     }
-
-    /// The agents are killed, and what they ran must follow them. Returns how many processes did not.
-    fn kill_all(&mut self) -> usize {
-        let ran: Vec<Process> = self.agents.iter().flat_map(|agent| Process::descendants(agent.program.pid())).collect();
-        for agent in self.agents.drain(..) {
-            drop(agent);
-        }
-        let deadline = Instant::now() + GONE_MAX;
-        while ran.iter().any(|process| !process.is_gone()) && Instant::now() < deadline {
-            thread::sleep(LOOK_EVERY);
-        }
-        let left: Vec<&Process> = ran.iter().filter(|process| !process.is_gone()).collect();
-        for process in &left {
-            // It may have ended this very moment.
-            let _ = process.signal(Signal::KILL);
-        }
-        left.len()
-    }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.kill_all();
+        kill(std::mem::take(&mut self.agents));
     }
 }
 
@@ -198,4 +180,20 @@ fn start_controller(dir: &TempDir, port: u16) -> Result<Program> {
     let data_dir: PathBuf = dir.path().join("data");
     let args = ["--port".into(), port.to_string().into(), "--data-dir".into(), data_dir.into_os_string()];
     Program::start("controller", &args, dir.path())
+}
+
+/// The agents are killed, and what they ran must follow them. Returns how many processes did not.
+pub fn kill(agents: Vec<Agent>) -> usize {
+    let ran: Vec<Process> = agents.iter().flat_map(|agent| Process::descendants(agent.program.pid())).collect();
+    drop(agents);
+    let deadline = Instant::now() + GONE_MAX;
+    while ran.iter().any(|process| !process.is_gone()) && Instant::now() < deadline {
+        thread::sleep(LOOK_EVERY);
+    }
+    let left: Vec<&Process> = ran.iter().filter(|process| !process.is_gone()).collect();
+    for process in &left {
+        // It may have ended this very moment.
+        let _ = process.signal(Signal::KILL);
+    }
+    left.len()
 }

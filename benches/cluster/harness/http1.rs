@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -70,6 +71,15 @@ impl Connection {
         let status = answer.status();
         let body = answer.into_body().collect().await.context("the answer broke off")?.to_bytes();
         Ok(Answer { status, body })
+    }
+
+    /// Asks for what has no end: the body comes as it is sent.
+    pub async fn stream(&mut self, path: &str) -> Result<Incoming> {
+        let request = Request::get(path).header(HOST, format!("localhost:{}", self.port)).body(Full::default())?;
+        self.sender.ready().await.context("the connection was closed")?;
+        let answer = self.sender.send_request(request).await.context("no answer came")?;
+        ensure!(answer.status().is_success(), "{path}: {}", answer.status());
+        Ok(answer.into_body())
     }
 
     /// Whether another request can be sent.

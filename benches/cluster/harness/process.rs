@@ -75,6 +75,13 @@ impl Process {
         found
     }
 
+    /// The processor time that its threads used so far, in nanoseconds.
+    pub fn cpu_ns(&self) -> Result<u64> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).with_context(|| format!("process {} has ended", self.pid))?;
+        let texts = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok());
+        Ok(texts.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum())
+    }
+
     /// What it holds in memory.
     pub fn memory(&self) -> Result<Memory> {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))

@@ -1,8 +1,12 @@
 //! The scenarios, each in a file of its own: what it does to a cluster, and the rows that come of it.
 
+mod agent_exit;
+mod agent_flood;
 mod agent_freeze;
+mod agent_idle;
 mod agent_kill;
 mod agent_stop;
+mod agent_thousand;
 mod controller_freeze;
 mod controller_restart;
 mod memory;
@@ -43,11 +47,19 @@ pub enum Scenario {
     RoundRobin,
     /// What everything holds in memory when nothing happens.
     Memory,
+    /// What an agent costs while 100 replicas do nothing.
+    AgentIdle,
+    /// From nothing to 1,000 on one agent, against a bare loop.
+    AgentThousand,
+    /// A replica that writes 200 MB/s.
+    AgentFlood,
+    /// How soon an agent says that a process ended.
+    AgentExit,
 }
 
 impl Scenario {
     /// All of them, in the order of the table.
-    pub const ALL: [Scenario; 11] = [
+    pub const ALL: [Scenario; 15] = [
         Scenario::ScaleTo4,
         Scenario::ScaleTo100,
         Scenario::WorkerKill,
@@ -59,6 +71,10 @@ impl Scenario {
         Scenario::ControllerFreeze,
         Scenario::RoundRobin,
         Scenario::Memory,
+        Scenario::AgentIdle,
+        Scenario::AgentThousand,
+        Scenario::AgentFlood,
+        Scenario::AgentExit,
     ];
 
     /// The name by which it is asked for.
@@ -75,6 +91,10 @@ impl Scenario {
             Scenario::ControllerFreeze => "controller-freeze",
             Scenario::RoundRobin => "round-robin",
             Scenario::Memory => "memory",
+            Scenario::AgentIdle => "agent-idle",
+            Scenario::AgentThousand => "agent-thousand",
+            Scenario::AgentFlood => "agent-flood",
+            Scenario::AgentExit => "agent-exit",
         }
     }
 
@@ -92,6 +112,10 @@ impl Scenario {
             Scenario::ControllerFreeze => controller_freeze::measure(1).await,
             Scenario::RoundRobin => round_robin::measure(options.runs(3)).await,
             Scenario::Memory => memory::measure(options.runs(3)).await,
+            Scenario::AgentIdle => agent_idle::measure(options.runs(3)).await,
+            Scenario::AgentThousand => agent_thousand::measure(options.runs(5)).await,
+            Scenario::AgentFlood => agent_flood::measure(options.runs(3)).await,
+            Scenario::AgentExit => agent_exit::measure(options.runs(100)).await,
         }
     }
 }

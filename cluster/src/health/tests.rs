@@ -245,3 +245,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_ready_under_another_agent_is_ready_until_it_fails() {
+    let push = Check { kind: Kind::Push, ..tcp(Purpose::Readiness) };
+    let mut health = Health::resume(&[push], 1, true, at(0));
+    assert_eq!(health.step(Event::Tick, at(0)), []);
+    assert_eq!(health.step(Event::Pushed(Push::NotReady("x".to_owned())), at(1)), [Effect::Unready]);
+    let mut health = Health::resume(&[tcp(Purpose::Readiness)], 1, true, at(0));
+    assert_eq!(round(&mut health, no()).1, []);
+    assert_eq!(round(&mut health, no()).1, []);
+    assert_eq!(round(&mut health, no()).1, [Effect::Unready]);
+    let mut health = Health::resume(&[tcp(Purpose::Readiness)], 1, false, at(0));
+    assert_eq!(round(&mut health, Ok(())).1, []);
+    assert_eq!(round(&mut health, Ok(())).1, [Effect::Ready]);
+}

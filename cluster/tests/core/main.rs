@@ -1,7 +1,9 @@
 //! The control loop in a pretended world: properties over random clusters, and scenarios.
 #![allow(clippy::unwrap_used)]
 
+mod balancer;
 mod finished;
+mod keeping;
 mod properties;
 mod scenarios;
 mod world;

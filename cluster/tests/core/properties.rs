@@ -100,7 +100,8 @@ fn check_stops(world: &World) {
                 let is_live = step.after.nodes.values().any(|node| {
                     !node.is_gone() && node.is_ours() && node.facts.as_ref().is_some_and(|facts| facts.instance == agent.instance)
                 });
-                let known = agent.endpoints.iter().filter(|_| is_live && agent.alive).flat_map(|endpoints| endpoints.apps.values());
+                let known =
+                    agent.balancer.endpoints.iter().filter(|_| is_live && agent.alive).flat_map(|endpoints| endpoints.apps.values());
                 let knows_it = known.flat_map(|app| &app.replicas).any(|route| route.key.replica == action.replica);
                 assert!(!knows_it, "{} is stopped, and the balancer of agent {nth} may send it requests", action.replica);
             }
@@ -160,7 +161,7 @@ proptest! {
         let table: BTreeSet<RouteKey> = world.controller.table.routes().map(|(_, route)| route.key).collect();
         prop_assert_eq!(table.len(), count as usize);
         for agent in world.agents.iter().filter(|agent| !agent.replicas.is_empty()) {
-            let known = agent.endpoints.iter().flat_map(|endpoints| endpoints.apps.values()).flat_map(|app| &app.replicas);
+            let known = agent.balancer.endpoints.iter().flat_map(|endpoints| endpoints.apps.values()).flat_map(|app| &app.replicas);
             prop_assert_eq!(&known.map(|route| route.key).collect::<BTreeSet<_>>(), &table);
         }
         // Nothing is said again without need.

@@ -66,15 +66,15 @@ fn an_agent_that_runs_nothing_which_uses_an_app_hears_of_no_endpoints() {
     let mut world = World::new(2);
     world.scale(4);
     world.run(40);
-    assert!(world.agents.iter().all(|agent| agent.endpoints.is_none()));
+    assert!(world.agents.iter().all(|agent| agent.balancer.endpoints.is_none()));
     world.use_each_other();
     world.run(20);
-    assert!(world.agents.iter().all(|agent| agent.endpoints.is_some()));
+    assert!(world.agents.iter().all(|agent| agent.balancer.endpoints.is_some()));
     // Where the last user went, nothing is to be called any more.
     world.scale(1);
     world.run(40);
     let idle = world.agents.iter().find(|agent| agent.replicas.is_empty()).unwrap();
-    assert!(idle.endpoints.as_ref().unwrap().apps.is_empty());
+    assert!(idle.balancer.endpoints.as_ref().unwrap().apps.is_empty());
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn a_failure_is_told_once() {
         let instance = world.agents[0].instance;
         let held = world.agents[0].held;
         let news = cluster::wire::News::Replica(next);
-        let line = cluster::wire::ObserveLine { instance, seq: 1, applied: held.stamp, cluster: held.cluster, news };
+        let line = cluster::wire::ObserveLine { instance, seq: 1, applied: held.stamp, cluster: held.cluster, usage: None, news };
         world.controller.observe(Event::Line { node, line }, world.now);
         let story = world.controller.decide(world.now, &mut world.ids).story;
         told += story.iter().filter(|line| line.text.contains("failed")).count();
@@ -383,9 +383,34 @@ fn absurd_figures_of_an_agent_are_shown_and_overflow_nothing() {
     let stamp = cluster::wire::Stamp { epoch: world.controller.epoch, generation: u64::MAX };
     let (instance, cluster) = (world.agents[0].instance, world.agents[0].held.cluster);
     let news = cluster::wire::News::Replica(report);
-    let line = cluster::wire::ObserveLine { instance, seq: 1, applied: Some(stamp), cluster, news };
+    let line = cluster::wire::ObserveLine { instance, seq: 1, applied: Some(stamp), cluster, usage: None, news };
     world.controller.observe(Event::Line { node, line }, world.now);
     world.scale(2);
     world.controller.decide(world.now, &mut world.ids);
     assert!(world.controller.status(world.now.plus_ms(1_000)).replicas[0].uptime_seconds > 1e15);
+}
+
+#[test]
+fn usage_is_shown_and_changes_nothing_that_was_decided() {
+    use cluster::usage::{HostUsage, ReplicaUsage, Usage, Uses};
+    let mut world = World::new(1);
+    world.scale(2);
+    world.run(20);
+    let node = NodeId(1);
+    let seen = world.controller.nodes[&node].observed.values().next().unwrap().report.clone();
+    let uses = Uses { cpu_ms: u64::MAX, cpu_milli: u64::MAX, memory_bytes: u64::MAX, ..Uses::default() };
+    let host = HostUsage { uptime_ms: u64::MAX, ..HostUsage::default() };
+    let usage = Usage { host: Some(host), replicas: vec![ReplicaUsage { id: seen.id, attempt: seen.attempt, uses }] };
+    let held = world.agents[0].held;
+    let news = cluster::wire::News::Heartbeat(cluster::wire::Heartbeat {});
+    let instance = world.agents[0].instance;
+    let line = cluster::wire::ObserveLine { instance, seq: 1, applied: held.stamp, cluster: held.cluster, usage: Some(usage), news };
+    world.controller.observe(Event::Line { node, line }, world.now);
+    let effects = world.controller.decide(world.now, &mut world.ids);
+    assert!(effects.routes.is_none() && effects.assignments.is_empty() && effects.plan.actions.is_empty(), "{effects:?}");
+    let status = world.controller.status(world.now.plus_ms(1_000));
+    let of = |id| status.replicas.iter().find(|replica| replica.id == id).unwrap();
+    assert_eq!(of(seen.id).usage, Some(uses));
+    assert_eq!(status.replicas.iter().filter(|replica| replica.usage.is_some()).count(), 1);
+    assert_eq!(status.nodes[0].usage, Some(host));
 }

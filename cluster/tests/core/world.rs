@@ -1,8 +1,10 @@
 //! A pretended world around the control loop: agents that obey, a network that can be cut, a store that survives.
 
+mod members;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::endpoints::{self, Acknowledged, Endpoints, HeldEndpoints};
+use cluster::endpoints::Endpoints;
 use cluster::fence::{Held, Refusal, Verdict, judge};
 use cluster::id::Counting;
 use cluster::liveness::redial_after_ms;
@@ -14,6 +16,8 @@ use cluster::wire::{
 };
 use cluster::{App, ClusterId, ClusterState, InstanceId, NodeId, Now, ReplicaId, Settings};
 use cluster::{Event, Member};
+
+use crate::balancer::Balancer;
 
 pub const STEP_MS: u64 = 50;
 /// What the pretended agents can do beyond the basics.
@@ -46,6 +50,8 @@ pub struct Agent {
     pub alive: bool,
     pub reachable: bool,
     pub leaving: bool,
+    /// Its workers outlive it.
+    pub keeps: bool,
     /// Its workers never accept a connection.
     pub deaf: bool,
     /// Its workers fail at once.
@@ -54,10 +60,7 @@ pub struct Agent {
     /// Stamps as they were applied, by this run of the agent.
     pub history: Vec<(InstanceId, Stamp)>,
     pub replicas: BTreeMap<ReplicaId, (ReplicaReport, AssignedPhase)>,
-    /// What its balancer works by.
-    pub endpoints: Option<Endpoints>,
-    /// Requests that its balancer has under way on routes that left the table.
-    pub in_flight: BTreeMap<RouteKey, u64>,
+    pub balancer: Balancer,
     pub outbox: Vec<News>,
 }
 
@@ -183,60 +186,6 @@ impl World {
         }
     }
 
-    pub fn remove(&mut self, nth: usize) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.id == NodeId(nth as u128 + 1)) {
-            member.removed = true;
-            self.desire();
-        }
-    }
-
-    pub fn add_back(&mut self, nth: usize) {
-        if nth >= self.agents.len() {
-            return;
-        }
-        let id = NodeId(nth as u128 + 1);
-        match self.members.iter_mut().find(|member| member.id == id) {
-            Some(member) => member.removed = false,
-            None => {
-                let url = format!("http://10.0.0.{}:9091", nth + 1).parse().unwrap();
-                self.members.push(Member { id, url, take_over: false, removed: false });
-                self.links.insert(id, Link { agent: nth, ..Link::default() });
-            }
-        }
-        self.desire();
-    }
-
-    pub fn take_over(&mut self, nth: usize) {
-        self.members.iter_mut().find(|member| member.id == NodeId(nth as u128 + 1)).unwrap().take_over = true;
-        self.desire();
-    }
-
-    /// Another cluster takes an agent over.
-    pub fn be_robbed(&mut self, nth: usize) {
-        let agent = &mut self.agents[nth];
-        agent.held = Held { cluster: Some(ClusterId(999)), stamp: Some(Stamp { epoch: 1, generation: 1 }) };
-    }
-
-    pub fn add_alias(&mut self, nth: usize) {
-        let id = NodeId(500);
-        self.members.push(Member { id, url: "http://alias.example:9091".parse().unwrap(), take_over: false, removed: false });
-        self.links.insert(id, Link { agent: nth, ..Link::default() });
-        self.desire();
-    }
-
-    pub fn remove_alias(&mut self) {
-        self.members.iter_mut().filter(|member| member.id == NodeId(500)).for_each(|member| member.removed = true);
-        self.desire();
-    }
-
-    pub fn empty_store(&mut self) {
-        self.apps = vec![App::builtin()];
-        self.members.clear();
-        self.epoch = 0;
-        self.controller.cluster = ClusterId(self.controller.cluster.0 + 1);
-        self.restart_controller();
-    }
-
     pub fn restart_controller(&mut self) {
         self.epoch += 1;
         self.controller = ClusterState::new(self.controller.cluster, self.epoch, self.controller.settings.clone(), self.now);
@@ -333,7 +282,7 @@ impl World {
                 link.seq = 0;
                 link.heard_ms = now.mono_ms;
                 events.push(Event::Connected { node: id, facts: agent.facts(link.agent) });
-                let snapshot = Snapshot { replicas: agent.reports(), leaving: agent.leaving, routes: agent.acknowledged() };
+                let snapshot = Snapshot { replicas: agent.reports(), leaving: agent.leaving, routes: agent.balancer.acknowledged() };
                 events.push(agent.line(id, link, News::Snapshot(snapshot)));
             } else {
                 link.failures += 1;
@@ -375,13 +324,13 @@ impl Agent {
             alive: true,
             reachable: true,
             leaving: false,
+            keeps: false,
             broken: false,
             deaf: false,
             held: Held::default(),
             history: vec![],
             replicas: BTreeMap::new(),
-            endpoints: None,
-            in_flight: BTreeMap::new(),
+            balancer: Balancer::default(),
             outbox: vec![],
         }
     }
@@ -389,12 +338,13 @@ impl Agent {
     fn die(&mut self) {
         self.alive = false;
         self.leaving = false;
-        self.replicas.clear();
-        self.endpoints = None;
-        self.in_flight.clear();
+        self.balancer = Balancer::default();
         self.outbox.clear();
-        self.held = Held::default();
         self.history.clear();
+        if !self.keeps {
+            self.replicas.clear();
+            self.held = Held::default();
+        }
     }
 
     /// Drains one of its replicas, as a delayed assignment may have told it to.
@@ -410,7 +360,7 @@ impl Agent {
             name: format!("node-{nth}"),
             instance: self.instance,
             cluster: self.named_cluster(),
-            keep_workers: false,
+            keep_workers: self.keeps,
             os: "linux".to_owned(),
             cores: 2,
             memory_bytes: 0,
@@ -429,34 +379,32 @@ impl Agent {
 
     fn line(&self, node: NodeId, link: &mut Link, news: News) -> Event {
         link.seq += 1;
-        let line = ObserveLine { instance: self.instance, seq: link.seq, applied: self.held.stamp, cluster: self.named_cluster(), news };
+        let line = ObserveLine {
+            instance: self.instance,
+            seq: link.seq,
+            applied: self.held.stamp,
+            cluster: self.named_cluster(),
+            usage: None,
+            news,
+        };
         Event::Line { node, line }
     }
 
-    fn acknowledged(&self) -> Option<Acknowledged> {
-        let ack = RouteAck { version: 0, in_flight: self.in_flight.clone() };
-        self.endpoints.as_ref().map(|endpoints| Acknowledged::new(endpoints.stamp, endpoints.version, &ack))
-    }
-
     fn put_endpoints(&mut self, incoming: Endpoints) {
-        let held = self.endpoints.as_ref().map(|held| HeldEndpoints { cluster: held.cluster, stamp: held.stamp });
-        if endpoints::judge(self.held, !self.replicas.is_empty(), held, &incoming) == Ok(Verdict::Apply) {
-            self.endpoints = Some(incoming);
-            self.outbox.extend(self.acknowledged().map(News::Routes));
-        }
+        self.outbox.extend(self.balancer.put(incoming, self.held, !self.replicas.is_empty()).map(News::Routes));
     }
 
-    /// Requests of its balancer end, or begin to be told.
+    /// Requests of its balancer begin or end on routes that left the table.
     pub fn set_in_flight(&mut self, in_flight: BTreeMap<RouteKey, u64>) {
-        self.in_flight = in_flight;
-        self.outbox.extend(self.acknowledged().map(News::Routes));
+        self.balancer.in_flight = in_flight;
+        self.outbox.extend(self.balancer.acknowledged().map(News::Routes));
     }
 
     fn put(&mut self, assignment: &Assignment) -> Result<(), Refusal> {
         if judge(self.held, !self.replicas.is_empty(), ABILITIES, assignment)? == Verdict::Renew {
             return Ok(());
         }
-        self.endpoints.take_if(|endpoints| endpoints.cluster != assignment.cluster);
+        self.balancer.listen_to(assignment.cluster);
         self.held = Held { cluster: Some(assignment.cluster), stamp: Some(assignment.stamp) };
         self.history.push((self.instance, assignment.stamp));
         let wanted: BTreeMap<ReplicaId, AssignedPhase> = assignment.replicas.iter().map(|r| (r.id, r.phase)).collect();

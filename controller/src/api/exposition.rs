@@ -1,6 +1,6 @@
 //! Lines of Prometheus' text format, version 0.0.4.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// Begins a family of series.
 pub fn family(out: &mut String, name: &str, kind: &str, help: &str) {
@@ -9,8 +9,13 @@ pub fn family(out: &mut String, name: &str, kind: &str, help: &str) {
 }
 
 /// Writes the value of a series: its name, with its labels.
-pub fn line(out: &mut String, series: &str, value: u64) {
+pub fn line(out: &mut String, series: &str, value: impl Display) {
     let _ = writeln!(out, "{series} {value}");
+}
+
+/// A label's value as it stands between quotes: whoever names a node may use any character.
+pub fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Writes microseconds as seconds.

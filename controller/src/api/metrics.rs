@@ -12,6 +12,7 @@ use super::Api;
 use super::exposition::{family, line};
 use super::gateway_metrics;
 use super::problem::Problem;
+use super::usage;
 use super::view::{Phase, State as NodeState, Status};
 
 /// Figures for Prometheus.
@@ -20,8 +21,9 @@ use super::view::{Phase, State as NodeState, Status};
     (status = 503, description = "The control loop does not answer", body = Problem),
 ))]
 pub async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
-    let status = api.control.status().await?.into();
+    let status: Status = api.control.status().await?.into();
     let mut text = text(&status, &api.sight.tables.borrow());
+    usage::write(&mut text, &status);
     gateway_metrics::write(&mut text, &api.sight.observer.figures());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
@@ -63,7 +65,8 @@ fn text(status: &Status, table: &RoutingTable) -> String {
     }
     family(&mut out, "ostler_replica_restarts_total", "counter", "Starts in place of the replicas that are there now.");
     for app in &status.apps {
-        let restarts = status.replicas.iter().filter(|replica| replica.app == app.name).map(|replica| u64::from(replica.restarts)).sum();
+        let restarts: u64 =
+            status.replicas.iter().filter(|replica| replica.app == app.name).map(|replica| u64::from(replica.restarts)).sum();
         line(&mut out, &format!("ostler_replica_restarts_total{{app=\"{}\"}}", app.name), restarts);
     }
     family(&mut out, "ostler_routing_table_version", "gauge", "Version of the routing table, within the epoch.");

@@ -21,6 +21,7 @@ mod routes;
 mod segment;
 mod server;
 mod streams;
+mod usage;
 mod view;
 
 use std::net::SocketAddr;

@@ -8,6 +8,8 @@ use cluster::{health, status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::usage::{NodeUsage, Usage};
+
 /// The whole cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Status {
@@ -63,7 +65,7 @@ pub struct App {
 }
 
 /// A node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Node {
     /// Minted when it was added.
     pub id: String,
@@ -80,6 +82,9 @@ pub struct Node {
     /// How many replicas are there.
     #[schema(example = 2)]
     pub replicas: u32,
+    /// What its host uses; absent while that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<NodeUsage>,
 }
 
 /// A replica.
@@ -110,7 +115,7 @@ pub struct Replica {
     pub port: Option<u16>,
     /// What its processes are known by, while there is one.
     pub tree: Option<Tree>,
-    /// What came of each limit that its app asks for, by name: `enforced`, or `not enforced: ` and why.
+    /// What came of each limit that its app asks for, by name, and of its `sandbox`: `enforced`, which may be followed by how, or `not enforced: ` and why.
     pub limits: BTreeMap<String, String>,
     /// How long its process has been running.
     #[schema(example = 12.4)]
@@ -123,6 +128,9 @@ pub struct Replica {
     pub log_dropped_bytes: u64,
     /// Its health checks.
     pub checks: Vec<Check>,
+    /// What its processes use; absent while that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 /// What holds the processes of a replica together.
@@ -274,6 +282,7 @@ impl From<status::NodeStatus> for Node {
             state: node.state.into(),
             detail: node.detail,
             replicas: node.replicas,
+            usage: node.usage.map(|usage| NodeUsage::new(usage, node.cores)),
         }
     }
 }
@@ -296,6 +305,7 @@ impl From<status::ReplicaStatus> for Replica {
             restarts: replica.restarts,
             log_dropped_bytes: replica.log_dropped_bytes,
             checks: replica.checks.into_iter().map(Check::from).collect(),
+            usage: replica.usage.map(Usage::from),
         }
     }
 }

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::Value;
 
+use super::exposition;
 use super::rig::agent::{FakeAgent, Mood};
 use super::rig::controller::TestController;
 use super::rig::{PATIENCE, eventually};
@@ -64,7 +65,12 @@ async fn parts_of_the_map_have_addresses_of_their_own() {
     let status = controller.until_ready(3).await;
     assert_eq!(controller.get("/v1/apps").await["apps"], status["apps"]);
     assert_eq!(controller.get("/v1/apps/worker").await, status["apps"][0]);
-    assert_eq!(controller.get("/v1/nodes").await["nodes"], status["nodes"]);
+    // All but the host's uptime, which goes on.
+    let (mut nodes, mut again) = (status["nodes"].clone(), controller.get("/v1/nodes").await["nodes"].take());
+    for nodes in [&mut nodes, &mut again] {
+        nodes[0]["usage"].as_object_mut().unwrap().remove("uptime_seconds").unwrap();
+    }
+    assert_eq!(again, nodes);
     assert_eq!(controller.get("/v1/replicas").await["replicas"].as_array().unwrap().len(), 3);
     assert_eq!(controller.get("/v1/status").await["apps"], status["apps"]);
     assert_eq!(controller.get("/healthz").await["status"], "ok");
@@ -249,10 +255,44 @@ async fn figures_are_in_prometheus_format() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (series, value) = line.rsplit_once(' ').unwrap();
-        assert!(series.starts_with("ostler_") && value.parse::<u64>().is_ok(), "{line}");
+    let status = controller.get("/status").await;
+    let (replica, node) = (&status["replicas"][0], status["nodes"][0]["name"].as_str().unwrap());
+    let labels = format!("{{app=\"worker\",replica=\"{}\",node=\"{node}\"}}", replica["id"].as_str().unwrap());
+    for line in [
+        format!("ostler_replica_cpu_seconds_total{labels} 4.25"),
+        format!("ostler_replica_memory_bytes{labels} 3145728"),
+        format!("ostler_replica_open_files{labels} 9"),
+        format!("ostler_replica_threads{labels} 4"),
+        format!("ostler_replica_processes{labels} 2"),
+        format!("ostler_node_cpu_seconds_total{{node=\"{node}\"}} 60.5"),
+        format!("ostler_node_load1{{node=\"{node}\"}} 0.25"),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+    let series = exposition::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert!(series.keys().all(|series| series.starts_with("ostler_")), "{series:?}");
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn usage_stands_beside_what_it_is_of_and_is_absent_where_it_is_not_known() {
+    let (controller, agent) = (TestController::start().await, FakeAgent::start().await);
+    controller.add(&agent.url()).await;
+    controller.add("http://127.0.0.1:1").await;
+    controller.scale(2).await;
+    controller.until_ready(2).await;
+    let status = controller.get("/status").await;
+    let expected = serde_json::json!({
+        "cpu_seconds": 4.25, "cpu_cores": 0.1, "memory_bytes": 3 << 20, "open_files": 9, "threads": 4, "processes": 2
+    });
+    assert_eq!(status["replicas"][0]["usage"], expected);
+    assert_eq!(status["replicas"][1]["usage"], expected);
+    let of = |port_is_one: bool| {
+        let nodes = status["nodes"].as_array().unwrap();
+        nodes.iter().find(|node| (node["url"] == "http://127.0.0.1:1") == port_is_one).unwrap()
+    };
+    assert_eq!((&of(false)["usage"]["cpu_seconds"], &of(false)["usage"]["cores"]), (&60.5.into(), &2.into()));
+    assert!(of(true).get("usage").is_none(), "{status}");
     controller.stop().await;
 }
 
@@ -263,7 +303,7 @@ async fn the_openapi_document_describes_each_call() {
     let document = controller.get("/v1/openapi.json").await;
     let paths = document["paths"].as_object().unwrap();
     let served = include_str!("../api/mod.rs").matches(".route(\"").count();
-    for schema in ["Check", "CheckPurpose", "CheckState", "ReplicaState"] {
+    for schema in ["Check", "CheckPurpose", "CheckState", "ReplicaState", "ReplicaUsage", "NodeUsage"] {
         assert!(document["components"]["schemas"].get(schema).is_some(), "{schema} is not described");
     }
     assert_eq!(paths.len(), served, "a route without a description, or the other way round");

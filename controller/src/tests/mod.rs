@@ -7,6 +7,7 @@ mod api;
 mod bad_input;
 mod cluster;
 mod doors;
+mod exposition;
 mod links;
 mod rig;
 mod start;

@@ -159,9 +159,12 @@ impl AppForm {
         for (name, value) in &self.env {
             let path = || at!["env", name.as_str()];
             if name.is_empty() || name.contains('=') || name.contains(char::is_control) {
-                faults.add(path(), "no environment variable can have this name; leave out '=' and control characters");
+                faults.add_of_key(path(), "no environment variable can have this name; leave out '=' and control characters");
             } else if name.starts_with("OSTLER_") || OWN_VARIABLES.contains(&name.as_str()) {
-                faults.add(path(), "Ostler sets this variable itself; take another name, or put {port} or {host} into the value of that");
+                faults.add_of_key(
+                    path(),
+                    "Ostler sets this variable itself; take another name, into whose value {port}, {host} and {replica} can be put",
+                );
             }
             check_text(value, path(), faults);
         }

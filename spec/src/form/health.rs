@@ -144,7 +144,7 @@ impl HealthForm {
             ("command", self.command.is_some(), is_exec, "exec"),
         ] {
             if is_there && !fits {
-                faults.add(
+                faults.add_of_key(
                     at!["health", at, key],
                     format!("\"{key}\" belongs to a check of kind \"{kind}\"; take it out, or change the kind"),
                 );

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{DEPTH_MAX, Entry, Node, Tree};
-use crate::fault::Fault;
+use crate::fault::{Fault, shown};
 
 /// Reads a text.
 ///
@@ -15,18 +15,33 @@ use crate::fault::Fault;
 pub(crate) fn from_toml(text: &str) -> Result<Tree, Vec<Fault>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        let fault = |error: &toml::de::Error| Fault::of_text(error.span().unwrap_or(0..0), sentence(error.message()));
-        return Err(errors.iter().map(fault).collect());
+        return Err(errors.iter().map(|error| fault(text, error)).collect());
     }
     let span = table.span();
     let node = entries(table.into_inner(), 0).map_err(|fault| vec![fault])?;
     Ok(Tree { span, node })
 }
 
-/// The parser's message is a phrase, sometimes of two lines.
-fn sentence(message: &str) -> String {
-    let joined = message.lines().map(str::trim).collect::<Vec<_>>().join(", ");
-    format!("this is no TOML: {joined}")
+/// What the parser complains of. Its messages are phrases, sometimes of two lines.
+fn fault(text: &str, error: &toml::de::Error) -> Fault {
+    // It does not say where a key of too many parts is.
+    let span = error.span().unwrap_or_else(|| most_dots(text));
+    let meant = text.get(span.clone()).unwrap_or_default();
+    let control = text.get(span.start..).and_then(|rest| rest.chars().next()).filter(|c| c.is_control() && !matches!(c, '\n' | '\r'));
+    let what = match (error.message(), control) {
+        ("duplicate key", _) => format!("{} is here twice; leave one", shown(meant)),
+        ("recursion limit", _) => "this key has more parts than a spec can need".to_owned(),
+        (_, Some(c)) => format!("this is no TOML: the control character U+{:04X} may not stand here", u32::from(c)),
+        (message, None) => format!("this is no TOML: {}", message.lines().map(str::trim).collect::<Vec<_>>().join(", ")),
+    };
+    Fault::of_text(span, what)
+}
+
+fn most_dots(text: &str) -> Range<usize> {
+    let dots = |line: &&str| line.matches('.').count();
+    let line = text.lines().max_by_key(dots).unwrap_or_default();
+    let start = (line.as_ptr() as usize).saturating_sub(text.as_ptr() as usize).min(text.len());
+    start..start + line.len()
 }
 
 fn entries(table: DeTable<'_>, depth: usize) -> Result<Node, Fault> {

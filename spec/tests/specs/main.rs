@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
+mod docs;
 mod generated;
 mod messages;
 mod round_trip;

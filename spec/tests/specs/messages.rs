@@ -42,7 +42,7 @@ fn every_hostile_spec_is_refused_with_a_place_and_a_sentence() {
 fn the_messages_are_those_that_were_read() {
     let mut told = String::new();
     for case in cases::all() {
-        let _ = write!(told, "== {}\n", case.what);
+        let _ = writeln!(told, "== {}", case.what);
         let text = String::from_utf8_lossy(&case.bytes);
         if text.chars().count() <= SHOWN_MAX && !text.contains(|c: char| c.is_control() && c != '\n' || c == '\u{fffd}') {
             told.extend(text.trim_end().lines().map(|line| format!("    {line}").trim_end().to_owned() + "\n"));

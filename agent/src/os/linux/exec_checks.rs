@@ -117,6 +117,14 @@ impl ExecChecks {
         self.running.iter().filter(|(_, run)| run.of == of).for_each(|(pid, _)| end_whole(*pid));
     }
 
+    /// Ends all of them, and tells nobody.
+    pub fn end_all(&mut self) {
+        for (pid, run) in &mut self.running {
+            run.is_told = true;
+            end_whole(*pid);
+        }
+    }
+
     /// Before children are reaped: what one that ended leaves in its group ends too. Its number is its own until it is reaped.
     pub fn before_reaping(&self) {
         for pid in self.running.keys().filter_map(|pid| Pid::from_raw(*pid)) {

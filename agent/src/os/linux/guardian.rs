@@ -1,34 +1,42 @@
-//! The guardian process: spawns, reaps, drains output, and ends everything when its agent is gone.
+//! The guardian process: spawns, reaps, drains output, and ends everything when its agent is gone, or waits for the next one.
 //!
 //! One thread, one loop over epoll. Absent from here: any decision. It does what the agent says and tells what happened.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+mod ends;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cluster::ReplicaId;
-use cluster::supervise::Exit;
 use rustix::event::{Timespec, epoll};
-use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
-use super::cgroup::{Tree, remove_agents};
+use super::adopt;
+use super::agent_line::{AGENT, AgentLine, Heard, LISTENER};
+use super::entry::{Entry, First, Live};
 use super::exec_checks::{CHECKS, ExecChecks};
+use super::handover::Left;
 use super::output::{Output, Room};
-use super::process::{Reaped, end_children, kill_below, kill_child, reap_one, stat};
+use super::process::stat;
+use super::process_record;
+use super::rendezvous::this_program;
+use super::signal_file::SignalFile;
+use super::sockets::Sockets;
 use super::start::{Cgroups, Started, start};
-use super::strays::{Strays, Suspect};
+use super::strays::Strays;
+use super::surroundings::{Listening, take_listen_fd};
 use super::system::prepare;
-use crate::guardian::CGROUPS_VARIABLE;
-use crate::guardian::protocol::{Attempt, Cgroup, Command, LINE_BYTES_MAX, Message, Spawn, encode};
+use crate::guardian::hello::{Answer, Hello, PROTOCOL};
+use crate::guardian::protocol::{Attempt, Cgroup, Command, Holding, Message, Spawn};
+use crate::guardian::{CGROUPS_VARIABLE, GUARDIAN_VARIABLE};
 
-/// What the numbers of events mean: these two, and from `PIPES` on two for each replica.
-const AGENT: u64 = 0;
+/// What the numbers of events mean, beside those of the line to the agent: from `PIPES` on two for each replica, from `PINNED` on a pid.
 const SIGNALS: u64 = 1;
-const PIPES: u64 = 2;
+const PIPES: u64 = 4;
+const PINNED: u64 = 1 << 61;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How soon a tree that is being killed is looked at again, in milliseconds: a fork may have slipped through.
@@ -37,6 +45,8 @@ const LOOK_AGAIN_MS_MIN: u64 = 5;
 const LOOK_AGAIN_MS_MAX: u64 = 500;
 /// How often logs that need it are seen to.
 const CARE_EVERY: Duration = Duration::from_secs(1);
+/// A guardian that is to outlive its agent ends when it has nothing to keep and no agent came for so long.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The guardian's `main`. The program calls it before anything else when its first argument is [`crate::GUARDIAN_ARG`].
 #[must_use]
@@ -61,10 +71,12 @@ pub fn guardian_main() -> ExitCode {
 }
 
 struct Guardian {
-    agent: UnixStream,
-    from_agent: Vec<u8>,
-    to_agent: Vec<u8>,
-    signals: OwnedFd,
+    line: AgentLine,
+    /// It is to end with all that it has.
+    is_over: bool,
+    /// Since when there is neither an agent nor anything to keep.
+    idle_since: Option<Instant>,
+    signals: SignalFile,
     epoll: OwnedFd,
     replicas: BTreeMap<ReplicaId, Entry>,
     /// Whose pipes the numbers of events mean.
@@ -76,51 +88,22 @@ struct Guardian {
     /// When logs are to be seen to; `None` while none needs it.
     care_at: Option<Instant>,
     room: Room,
-}
-
-struct Entry {
-    output: Output,
-    pipes: u64,
-    /// The attempt of which processes may be left.
-    live: Option<Live>,
-}
-
-struct Live {
-    attempt: u32,
-    session: i32,
-    started: u64,
-    first: First,
-    killing: bool,
-    /// Its cgroups, if it has any.
-    cgroups: Cgroups,
-}
-
-/// The first process of an attempt.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum First {
-    Runs(Pid),
-    JustEnded,
-    Ended,
+    sockets: Sockets,
+    _listen_fd: Option<OwnedFd>,
 }
 
 impl Guardian {
     fn new() -> io::Result<Self> {
         prepare().map_err(io::Error::other)?;
-        // SAFETY: descriptor 0 is open: the standard library opens /dev/null where it was not. Nothing else in this process uses it.
-        let stdin = unsafe { OwnedFd::from_raw_fd(0) };
-        if !std::fs::read_link("/proc/self/fd/0").is_ok_and(|target| target.to_string_lossy().starts_with("socket:")) {
-            return Err(io::Error::other("standard input is not a socket"));
-        }
-        let agent = UnixStream::from(stdin);
-        agent.set_nonblocking(true)?;
-        let signals = signal_file()?;
+        let signals = SignalFile::open()?;
+        let listen_fd = take_listen_fd(signals.as_fd())?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &agent, epoll::EventData::new_u64(AGENT), epoll::EventFlags::IN)?;
         epoll::add(&epoll, &signals, epoll::EventData::new_u64(SIGNALS), epoll::EventFlags::IN)?;
-        Ok(Guardian {
-            agent,
-            from_agent: Vec::new(),
-            to_agent: Vec::new(),
+        let left = Left::take()?;
+        let mut guardian = Guardian {
+            line: AgentLine::open(&epoll)?,
+            is_over: false,
+            idle_since: None,
             signals,
             epoll,
             replicas: BTreeMap::new(),
@@ -131,7 +114,56 @@ impl Guardian {
             look_again_ms: LOOK_AGAIN_MS_MIN,
             care_at: None,
             room: Room { buffer: vec![0; BUFFER_BYTES], records: Vec::new() },
-        })
+            sockets: Sockets::default(),
+            _listen_fd: listen_fd,
+        };
+        match left {
+            Some(left) => guardian.resume(left)?,
+            None if guardian.line.keeps() => guardian.adopt()?,
+            None => {}
+        }
+        Ok(guardian)
+    }
+
+    /// Goes on with what the program before this one had.
+    fn resume(&mut self, left: Left) -> io::Result<()> {
+        let (agent, entries, sockets) = left.entries()?;
+        self.sockets = sockets;
+        self.line.resume(agent, &self.epoll)?;
+        for (id, entry) in entries {
+            self.take_in(id, entry)?;
+        }
+        // Signals may have come while nobody took them.
+        self.reap();
+        self.sweep()?;
+        self.greet(None)
+    }
+
+    /// Takes in what is on record in the runtime directory of a guardian that died, and ends what is not.
+    fn adopt(&mut self) -> io::Result<()> {
+        let Ok(runtime) = std::env::var(GUARDIAN_VARIABLE) else { return Err(io::Error::other("no runtime directory is named")) };
+        let found = adopt::adopt(Path::new(&runtime), &agents_cgroups())?;
+        for (id, entry) in found {
+            self.take_in(id, entry)?;
+        }
+        self.idle_since = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Waits on the pipes of a replica from now on, and on its first process where that is no child of this one.
+    fn take_in(&mut self, id: ReplicaId, mut entry: Entry) -> io::Result<()> {
+        entry.pipes = self.next_pipes;
+        self.next_pipes += 2;
+        for (at, reader) in entry.output.readers() {
+            epoll::add(&self.epoll, reader, epoll::EventData::new_u64(entry.pipes + at as u64), epoll::EventFlags::IN)?;
+        }
+        if let Some(pinned) = entry.live.as_ref().and_then(|live| live.pinned.as_ref().filter(|_| matches!(live.first, First::Runs(_)))) {
+            let number = PINNED | u64::from(pinned.pid().as_raw_nonzero().get().unsigned_abs());
+            epoll::add(&self.epoll, pinned, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?;
+        }
+        self.pipes.insert(entry.pipes, id);
+        self.replicas.insert(id, entry);
+        Ok(())
     }
 
     /// Returns when the agent is gone.
@@ -142,7 +174,8 @@ impl Guardian {
             let look_again = is_waiting.then(|| Duration::from_millis(self.look_again_ms));
             let care = self.care_at.map(|at| at.saturating_duration_since(Instant::now()));
             let checks = self.checks.wait_ms().map(Duration::from_millis);
-            let wait = look_again.into_iter().chain(care).chain(checks).min().map(timespec);
+            let idle = self.idle_since.map(|since| IDLE_MAX.saturating_sub(since.elapsed()));
+            let wait = look_again.into_iter().chain(care).chain(checks).chain(idle).chain(self.sockets.wait()).min().map(timespec);
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
                 Ok(0) if is_waiting => self.look_again_ms = (self.look_again_ms * 2).min(LOOK_AGAIN_MS_MAX),
@@ -151,20 +184,24 @@ impl Guardian {
             }
             let has = |number| events.iter().any(|event| event.data.u64() == number);
             if has(SIGNALS) {
-                self.forget_signals();
+                self.signals.forget();
                 self.reap();
             }
             for message in self.checks.end_late() {
                 self.queue(&message);
             }
-            if events.is_empty() && is_waiting || has(SIGNALS) {
+            let has_pinned = events.iter().any(|event| (PINNED..CHECKS).contains(&event.data.u64()));
+            if has_pinned {
+                self.see_pinned()?;
+            }
+            if events.is_empty() && is_waiting || has(SIGNALS) || has_pinned {
                 self.sweep()?;
             }
             for event in &events {
                 let number = event.data.u64();
                 if number >= CHECKS {
                     self.checks.drain(number, &mut self.room.buffer);
-                } else if number >= PIPES
+                } else if (PIPES..PINNED).contains(&number)
                     && let Some(entry) = self.pipes.get(&(number & !1)).and_then(|id| self.replicas.get_mut(id))
                 {
                     entry.output.drain(usize::from(number & 1 == 1), &mut self.room);
@@ -174,11 +211,31 @@ impl Guardian {
                 }
             }
             self.care();
-            if has(AGENT) && !self.hear()? {
+            self.sockets.close_old();
+            if has(AGENT) {
+                self.hear()?;
+            }
+            if has(LISTENER) && self.line.accept(&self.epoll)? {
+                self.greet(None)?;
+            }
+            self.line.tell(&self.epoll)?;
+            if self.is_over || self.is_idle_for_long() {
                 return Ok(());
             }
-            self.tell()?;
         }
+    }
+
+    /// Says who this is to an agent that came.
+    fn greet(&mut self, refused: Option<String>) -> io::Result<()> {
+        let hello = Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), program: this_program()?, refused };
+        self.line.greet_with(&hello);
+        self.line.tell(&self.epoll)
+    }
+
+    fn is_idle_for_long(&mut self) -> bool {
+        let is_idle = self.line.keeps() && !self.line.is_up() && self.replicas.values().all(|entry| entry.live.is_none());
+        self.idle_since = self.idle_since.filter(|_| is_idle).or_else(|| is_idle.then(Instant::now));
+        self.idle_since.is_some_and(|since| since.elapsed() >= IDLE_MAX)
     }
 
     /// Once a second, while any log needs it: writes what waits, and tells the agent.
@@ -186,59 +243,80 @@ impl Guardian {
         if self.care_at.is_none_or(|at| Instant::now() < at) {
             return;
         }
-        // An agent that does not read is told later, so that what waits for it stays bounded.
-        if self.to_agent.is_empty() {
-            for (id, entry) in self.replicas.iter_mut().filter(|(_, entry)| entry.output.needs_care()) {
-                if let Some(news) = entry.output.care() {
-                    queue(&mut self.to_agent, &Message::Log { id: *id, news });
-                }
+        // An agent that does not read, or is not there, is told later, so that what waits for it stays bounded.
+        let is_heard = self.line.is_idle();
+        for (id, entry) in self.replicas.iter_mut().filter(|(_, entry)| entry.output.needs_care()) {
+            if let Some(news) = entry.output.care(is_heard) {
+                self.line.queue(&Message::Log { id: *id, news });
             }
         }
         let goes_on = self.replicas.values().any(|entry| entry.output.needs_care());
         self.care_at = goes_on.then(|| Instant::now() + CARE_EVERY);
     }
 
-    /// Something is to be looked at again although nothing is heard of it: what is being killed, and a cgroup, which may be empty a
-    /// moment after its last process was reaped.
+    /// Something is to be looked at again although nothing is heard of it.
     fn is_waiting(&self) -> bool {
-        let is_waited_for = |live: &Live| live.killing || (live.cgroups.tree.is_some() && live.first == First::Ended);
-        self.replicas.values().filter_map(|entry| entry.live.as_ref()).any(is_waited_for)
+        self.replicas.values().filter_map(|entry| entry.live.as_ref()).any(Live::is_waited_for)
     }
 
-    /// Ends every process of every attempt. When the agent is gone its cgroup goes too.
-    fn end_all(&self, agent_is_gone: bool) {
-        let trees: Vec<&Tree> = self.replicas.values().filter_map(|entry| entry.live.as_ref()?.cgroups.tree.as_ref()).collect();
-        trees.iter().for_each(|tree| tree.kill());
-        while !end_children() {
-            sleep(Duration::from_millis(1));
-        }
-        let agents = std::env::var(CGROUPS_VARIABLE).ok().and_then(|text| serde_json::from_str::<Vec<Cgroup>>(&text).ok());
-        // What something is in is left to the next agent on that runtime directory.
-        for cgroup in agents.filter(|_| agent_is_gone).iter().flatten() {
-            remove_agents(cgroup);
-        }
-    }
-
-    /// Reads what the agent says and does it. False when the agent is gone.
-    fn hear(&mut self) -> io::Result<bool> {
-        match (&self.agent).read(&mut self.room.buffer) {
-            Ok(0) => return Ok(false),
-            Ok(n) => self.from_agent.extend_from_slice(&self.room.buffer[..n]),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(true),
-            // A reset is an end as well.
-            Err(_) => return Ok(false),
-        }
-        let Some(end) = self.from_agent.iter().rposition(|byte| *byte == b'\n') else {
-            return if self.from_agent.len() > LINE_BYTES_MAX { Err(io::Error::other("the agent's line is too long")) } else { Ok(true) };
-        };
-        let rest = self.from_agent.split_off(end + 1);
-        let lines = std::mem::replace(&mut self.from_agent, rest);
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            self.obey(serde_json::from_slice(line)?)?;
+    /// Reads what the agent says and does it.
+    fn hear(&mut self) -> io::Result<()> {
+        loop {
+            let line = match self.line.hear(&mut self.room.buffer)? {
+                Heard::Line(line) => line,
+                Heard::Nothing => return Ok(()),
+                Heard::Gone if self.line.keeps() => {
+                    // Nobody waits for what they find out any more.
+                    self.checks.end_all();
+                    return self.line.hang_up(&self.epoll);
+                }
+                Heard::Gone => {
+                    self.is_over = true;
+                    return Ok(());
+                }
+            };
+            let obeyed = if self.line.has_begun {
+                serde_json::from_slice(&line).map_err(io::Error::from).and_then(|command| self.obey(command))
+            } else {
+                serde_json::from_slice(&line).map_err(io::Error::from).and_then(|answer| self.answer(answer))
+            };
+            match obeyed {
+                // Whoever that was, what is kept is not to end with it.
+                Err(e) if self.line.keeps() => {
+                    let _ = writeln!(io::stderr(), "the guardian hangs up on its agent: {e}");
+                    return self.line.hang_up(&self.epoll);
+                }
+                obeyed => obeyed?,
+            }
             // What was started is said before the next is: the agent may already watch for it.
-            self.tell()?;
+            self.line.tell(&self.epoll)?;
+            if self.is_over || !self.line.has_lines() {
+                return Ok(());
+            }
         }
-        Ok(true)
+    }
+
+    /// What an agent that came wants of a guardian that it did not start, or has just started.
+    fn answer(&mut self, answer: Answer) -> io::Result<()> {
+        match answer {
+            Answer::Begin {} => {
+                self.sweep()?;
+                self.line.has_begun = true;
+                let of = |(id, entry): (&ReplicaId, &Entry)| entry.live.as_ref().map(|live| live.holding(*id)).or(entry.past.clone());
+                let inventory: Vec<Holding> = self.replicas.iter().filter_map(of).collect();
+                self.line.queue(&Message::Inventory(inventory));
+                Ok(())
+            }
+            Answer::Exec { program, name } => {
+                let Some(agent) = self.line.fd() else { return Ok(()) };
+                let error = Left::of(agent, &mut self.replicas, &self.sockets).exec(&program, &name);
+                self.greet(Some(format!("{} cannot be executed: {error}", program.display())))
+            }
+            Answer::End {} => {
+                self.is_over = true;
+                Ok(())
+            }
+        }
     }
 
     fn obey(&mut self, command: Command) -> io::Result<()> {
@@ -248,9 +326,8 @@ impl Guardian {
                 Err(e) => self.say(&Message::SpawnFailed { attempt: spawn.attempt, error: spawn_sentence(&spawn, &e) }),
             },
             Command::Terminate(attempt) => {
-                // Once the first process is reaped the number of its group may be somebody else's.
-                if let Some(Live { first: First::Runs(pid), .. }) = self.live(attempt) {
-                    let _ = kill_process_group(*pid, Signal::TERM);
+                if let Some(live) = self.live(attempt) {
+                    live.terminate(attempt.id);
                 }
                 Ok(())
             }
@@ -272,7 +349,12 @@ impl Guardian {
                         self.queue(&Message::Log { id, news });
                     }
                 }
+                self.sockets.release(id);
                 self.end_unowned();
+                Ok(())
+            }
+            Command::End => {
+                self.is_over = true;
                 Ok(())
             }
             Command::Ping => {
@@ -292,26 +374,37 @@ impl Guardian {
         if !self.replicas.contains_key(&id) {
             let output = Output::open(&spawn.directory, &spawn.log, spawn.log_spec)
                 .map_err(|e| io::Error::other(format!("its output cannot be kept in {}: {e}", spawn.directory.display())))?;
-            let pipes = self.next_pipes;
-            for (at, reader) in output.readers() {
-                epoll::add(&self.epoll, reader, epoll::EventData::new_u64(pipes + at as u64), epoll::EventFlags::IN)?;
-            }
-            self.next_pipes += 2;
-            self.pipes.insert(pipes, id);
-            self.replicas.insert(id, Entry { output, pipes, live: None });
+            let (directory, log) = (spawn.directory.clone(), spawn.log.clone());
+            self.take_in(id, Entry { output, pipes: 0, directory, log, log_spec: spawn.log_spec, live: None, past: None })?;
         }
-        let Some(entry) = self.replicas.get_mut(&id) else { return Err(io::Error::other("its pipes are gone")) };
-        if entry.live.is_some() {
+        let runs = |other| self.replicas.get(&other).is_some_and(|entry| entry.live.is_some());
+        if runs(id) {
             return Err(io::Error::other("the attempt before it has processes left"));
         }
+        let listening = spawn.socket.as_ref().map(|wanted| {
+            let (socket, port) = self.sockets.of(wanted, id, runs)?;
+            io::Result::Ok(Listening { socket, port, name: &wanted.name })
+        });
+        let listening = listening.transpose().map_err(|e| io::Error::other(format!("its socket cannot be opened: {e}")))?;
+        let Some(entry) = self.replicas.get_mut(&id) else { return Err(io::Error::other("its pipes are gone")) };
         entry.output.begin();
-        let Started { pid, cgroups, without, limits } = start(spawn, &entry.output)?;
-        let tree = if cgroups.tree.is_some() { cluster::tree::Tree::Cgroup } else { cluster::tree::Tree::Session };
+        let Started { pid, cgroups, without, limits } = start(spawn, &entry.output, listening)?;
         // A child that was not reaped has a stat, even if it ended already.
         let started = stat(pid).map_or(0, |stat| stat.started);
         let session = pid.as_raw_nonzero().get();
-        entry.live = Some(Live { attempt: spawn.attempt.attempt, session, started, first: First::Runs(pid), killing: false, cgroups });
-        Ok(Message::Spawned { attempt: spawn.attempt, pid: session.unsigned_abs(), tree, without, limits })
+        let (attempt, first) = (spawn.attempt.attempt, First::Runs(pid));
+        let live = Live { attempt, session, started, first, pinned: None, killing: false, cgroups, limits: limits.clone(), end: None };
+        let tree = live.kind();
+        let recorded = if self.line.keeps() {
+            live.record(id, entry.log.clone(), entry.log_spec).and_then(|record| record.write(&entry.directory))
+        } else {
+            Ok(())
+        };
+        let unrecorded = recorded.err().map(|e| format!("{} cannot be written: {e}", process_record::path(&entry.directory).display()));
+        entry.past = None;
+        entry.live = Some(live);
+        let port = listening.map(|listening| listening.port);
+        Ok(Message::Spawned { attempt: spawn.attempt, pid: session.unsigned_abs(), tree, without, limits, port, unrecorded })
     }
 
     fn kill(&mut self, of: Attempt) -> io::Result<()> {
@@ -321,167 +414,24 @@ impl Guardian {
             return self.say(&Message::TreeGone { attempt: of });
         };
         live.killing = true;
-        live.cgroups.tree.iter().for_each(Tree::kill);
-        if let First::Runs(pid) = live.first {
-            // First those below: once their parent is dead it is harder to tell whose they are.
-            kill_below(pid);
-            kill_child(pid);
-        }
+        live.kill(of.id);
         self.look_again_ms = LOOK_AGAIN_MS_MIN;
         self.sweep()
     }
 
-    /// Collects the children that ended.
-    fn reap(&mut self) {
-        self.checks.before_reaping();
-        while let Reaped::One(pid, status) = reap_one() {
-            self.strays.reaped(pid);
-            if let Some(message) = self.checks.reaped(pid, status, &mut self.room.buffer) {
-                self.queue(&message);
-            }
-            let ended = self.replicas.iter_mut().find_map(|(id, entry)| {
-                let live = entry.live.as_mut().filter(|live| live.first == First::Runs(pid))?;
-                live.first = First::JustEnded;
-                let attempt = Attempt { id: *id, attempt: live.attempt };
-                let exit = match exit_of(status) {
-                    Exit::Signal(libc::SIGKILL) if live.cgroups.has_killed() => Exit::OutOfMemory(None),
-                    Exit::Code(code) if code != 0 && live.cgroups.has_killed() => Exit::OutOfMemory(Some(code)),
-                    exit => exit,
-                };
-                entry.output.drain_all(&mut self.room);
-                Some(Message::Exited { attempt, exit, last_lines: entry.output.last_lines() })
-            });
-            if let Some(message) = ended {
-                if let Message::Exited { attempt, .. } = &message {
-                    self.checks.end_of(*attempt);
-                }
-                self.queue(&message);
-            }
-        }
-    }
-
-    /// Looks for what is left of attempts whose first process ended: kills it where that was asked for, and says so when nothing is.
-    fn sweep(&mut self) -> io::Result<()> {
-        let mut first: BTreeSet<i32> = self.checks.pids().collect();
-        let mut suspects = Vec::new();
-        for (id, entry) in &self.replicas {
-            let Some(live) = &entry.live else { continue };
-            if let First::Runs(pid) = live.first {
-                first.insert(pid.as_raw_nonzero().get());
-            }
-            let just_ended = live.first == First::JustEnded;
-            suspects.push(Suspect { id: *id, session: live.session, started: live.started, tree: live.cgroups.tree.as_ref(), just_ended });
-        }
-        self.strays.look(&first, &suspects)?;
-        let mut gone = Vec::new();
-        for (id, entry) in &mut self.replicas {
-            let Some(live) = &mut entry.live else { continue };
-            if !matches!(live.first, First::Runs(_)) {
-                live.first = First::Ended;
-                let has_checks = self.checks.any_of(Attempt { id: *id, attempt: live.attempt });
-                if self.strays.of(*id).next().is_none() && !has_checks && live.cgroups.tree.as_ref().is_none_or(Tree::is_empty) {
-                    live.cgroups.remove();
-                    gone.push(Attempt { id: *id, attempt: live.attempt });
-                    entry.live = None;
-                    continue;
-                }
-            }
-            if live.killing {
-                live.cgroups.tree.iter().for_each(Tree::kill);
-                for pid in self.strays.of(*id) {
-                    kill_below(pid);
-                    kill_child(pid);
-                }
-            }
-        }
-        for attempt in gone {
-            self.queue(&Message::TreeGone { attempt });
-        }
-        self.end_unowned();
-        Ok(())
-    }
-
-    /// Orphans that nobody owns end when no replica is left that they might belong to.
-    fn end_unowned(&self) {
-        if self.replicas.values().all(|entry| entry.live.is_none()) {
-            for pid in self.strays.unowned() {
-                kill_below(pid);
-                kill_child(pid);
-            }
-        }
-    }
-
     fn say(&mut self, message: &Message) -> io::Result<()> {
         self.queue(message);
-        self.tell()
+        self.line.tell(&self.epoll)
     }
 
     fn queue(&mut self, message: &Message) {
-        queue(&mut self.to_agent, message);
-    }
-
-    /// Writes what the agent takes now; the rest follows when it reads.
-    fn tell(&mut self) -> io::Result<()> {
-        let had_rest = !self.to_agent.is_empty();
-        while !self.to_agent.is_empty() {
-            match (&self.agent).write(&self.to_agent) {
-                Ok(n) => {
-                    self.to_agent.drain(..n);
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                // The agent is gone: its end of the socket is seen by the next read.
-                Err(_) => self.to_agent.clear(),
-            }
-        }
-        if had_rest {
-            let flags = if self.to_agent.is_empty() { epoll::EventFlags::IN } else { epoll::EventFlags::IN | epoll::EventFlags::OUT };
-            epoll::modify(&self.epoll, &self.agent, epoll::EventData::new_u64(AGENT), flags)?;
-        }
-        Ok(())
-    }
-
-    fn forget_signals(&self) {
-        let mut record = [0_u8; 8 * size_of::<libc::signalfd_siginfo>()];
-        while rustix::io::read(&self.signals, &mut record).is_ok_and(|n| n == record.len()) {}
+        self.line.queue(message);
     }
 }
 
-fn queue(to_agent: &mut Vec<u8>, message: &Message) {
-    // Bounded by what the agent asked for: at most three messages for each attempt, and one at a time for each log.
-    if let Ok(line) = encode(message) {
-        to_agent.extend_from_slice(&line);
-    }
-}
-
-/// A file that becomes readable when a child ended. The signals that ask a program to end are taken as well, and mean nothing here:
-/// the guardian ends with its agent, and the agent sees to it that replicas end in order.
-fn signal_file() -> io::Result<OwnedFd> {
-    // SAFETY: `set` is initialised by sigemptyset before it is read; the calls touch nothing else. signalfd returns a new descriptor
-    // that nobody else owns, or -1.
-    unsafe {
-        let mut set = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigemptyset(&raw mut set);
-        for signal in [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
-            libc::sigaddset(&raw mut set, signal);
-        }
-        if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let fd = libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(fd))
-    }
-}
-
-fn exit_of(status: WaitStatus) -> Exit {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, Some(signal)) => Exit::Signal(signal),
-        (None, None) => Exit::Unknown,
-    }
+/// The cgroups of the agent that started this guardian.
+fn agents_cgroups() -> Vec<Cgroup> {
+    std::env::var(CGROUPS_VARIABLE).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 fn spawn_sentence(spawn: &Spawn, error: &io::Error) -> String {
@@ -489,6 +439,7 @@ fn spawn_sentence(spawn: &Spawn, error: &io::Error) -> String {
     match error.raw_os_error() {
         // The file itself was there when the agent looked.
         Some(libc::ENOENT) => format!("{program} cannot be started: its interpreter or loader is not there"),
+        Some(libc::ENOEXEC) => format!("{program} cannot be started: {}", super::no_exec::reason(&spawn.program)),
         _ => format!("{program} cannot be started: {error}"),
     }
 }

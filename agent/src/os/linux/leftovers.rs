@@ -11,10 +11,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cluster::ReplicaId;
-use rustix::process::{Pid, getpid};
+use rustix::process::Pid;
 
 use super::cgroup::{self, Tree};
-use super::process::{kill_if, replica_of, variable_of};
+use super::process::{kill_if, replica_of, such, variable_of};
 use crate::guardian::GUARDIAN_VARIABLE;
 
 /// A guardian whose agent is gone ends its replicas and itself; it is given this long to do so.
@@ -75,13 +75,12 @@ fn end_processes(is_leftover: impl Fn(Pid) -> bool, trees: &[Tree], one_look: bo
     }
 }
 
-/// All processes but this one for which `fits` holds.
-fn such(fits: impl Fn(Pid) -> bool) -> io::Result<Vec<Pid>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let pid = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        found.extend(pid.filter(|pid| *pid != getpid() && fits(*pid)));
-    }
-    Ok(found)
+/// Ends what was left beside replicas that are adopted: other guardians with this mark, processes of these replicas, and the cgroups of
+/// attempts. For a guardian that takes the place of one that died.
+pub fn end_beside(mark: &str, replicas: &BTreeSet<ReplicaId>, trees: &[Tree]) -> io::Result<usize> {
+    let is_guardian = |pid| variable_of(pid, GUARDIAN_VARIABLE).is_some_and(|found| found == mark);
+    let is_leftover = |pid| is_guardian(pid) || replica_of(pid).is_some_and(|id| replicas.contains(&id));
+    let ended = end_processes(is_leftover, trees, replicas.is_empty() && trees.is_empty())?;
+    trees.iter().for_each(|tree| drop(tree.remove()));
+    Ok(ended)
 }

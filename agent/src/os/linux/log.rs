@@ -146,13 +146,27 @@ impl Log {
         self.news()
     }
 
-    /// To be called about once a second while [`Log::needs_care`]: what there is to tell the agent.
-    pub fn care(&mut self) -> Option<LogNews> {
+    /// To be called about once a second while [`Log::needs_care`]: what there is to tell the agent, if one is there.
+    pub fn care(&mut self, is_heard: bool) -> Option<LogNews> {
         self.write_halves(false);
         if !self.is_paused() {
             self.catch_up();
         }
-        self.news()
+        if is_heard { self.news() } else { None }
+    }
+
+    /// The log that the program before this one wrote, with what it left.
+    pub fn resume(directory: &Path, spec: LogSpec, halves: [Vec<u8>; 2], dropped_bytes: u64) -> Self {
+        Log { halves, news: LogNews { dropped_bytes, ..LogNews::default() }, ..Log::new(directory, spec) }
+    }
+
+    /// What the next program is to go on with: lines that have not ended, and how many bytes were dropped and not told of.
+    pub fn leave(&mut self) -> ([Vec<u8>; 2], u64) {
+        self.trouble.pause_until = None;
+        if !self.catch_up() {
+            self.news.dropped_bytes += self.waiting.records.len() as u64;
+        }
+        (self.halves.clone(), self.news.dropped_bytes)
     }
 
     fn news(&mut self) -> Option<LogNews> {
@@ -322,7 +336,7 @@ mod tests {
             feed(&mut log, stream, bytes);
         }
         assert!(log.needs_care());
-        assert_eq!(log.care(), None);
+        assert_eq!(log.care(true), None);
         feed(&mut log, Stream::Stdout, b", cut");
         log.end_lines();
         assert!(!log.needs_care());
@@ -396,15 +410,15 @@ mod tests {
         feed(&mut log, Stream::Stdout, b"first\n");
         (0..1_000).for_each(|_| feed(&mut log, Stream::Stdout, &line));
         assert!(log.waiting.records.len() <= WAITING_BYTES_MAX);
-        let news = log.care().unwrap();
+        let news = log.care(true).unwrap();
         assert!(news.trouble.as_deref().unwrap().contains("No space left on device"), "{news:?}");
         assert!(news.dropped_bytes > 800_000 && news.dropped_bytes.is_multiple_of(1_000));
-        assert_eq!(log.care(), None);
+        assert_eq!(log.care(true), None);
         fs::remove_file(&file).unwrap();
         // The pause is over.
         log.trouble.pause_until = None;
         log.files.look_again();
-        assert!(log.care().unwrap().trouble.is_none());
+        assert!(log.care(true).unwrap().trouble.is_none());
         feed(&mut log, Stream::Stdout, b"after\n");
         let texts = texts(dir.path());
         let notes: Vec<usize> = (0..texts.len()).filter(|at| texts[*at].0 == Stream::Ostler).collect();
@@ -422,11 +436,11 @@ mod tests {
         fs::write(&directory, "").unwrap();
         let mut log = Log::new(&directory, LogSpec::default());
         feed(&mut log, Stream::Stdout, b"one\n");
-        let trouble = log.care().unwrap().trouble.unwrap();
+        let trouble = log.care(true).unwrap().trouble.unwrap();
         assert!(trouble.contains(directory.to_str().unwrap()) && !trouble.contains('\n'), "{trouble}");
         fs::remove_file(&directory).unwrap();
         log.trouble.pause_until = None;
-        assert_eq!(log.care(), Some(LogNews::default()));
+        assert_eq!(log.care(true), Some(LogNews::default()));
         assert_eq!(texts(&directory), [(Stream::Stdout, true, "one".to_owned())]);
     }
 
@@ -438,7 +452,7 @@ mod tests {
         fs::remove_file(place::file(dir.path(), 1)).unwrap();
         log.files.look_again();
         feed(&mut log, Stream::Stdout, b"two\n");
-        assert!(log.care().unwrap().note.unwrap().contains("removed"));
+        assert!(log.care(true).unwrap().note.unwrap().contains("removed"));
         let seen = texts(dir.path());
         assert!(seen[0].0 == Stream::Ostler && seen[0].2.contains("000001.log") && seen[1].2 == "two", "{seen:?}");
         fs::write(place::file(dir.path(), 2), "").unwrap();

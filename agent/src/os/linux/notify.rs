@@ -2,12 +2,13 @@
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::process::{Pid, getuid};
+use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
@@ -29,13 +30,20 @@ pub(crate) struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// Makes it at `path`, in place of what lies there of an attempt that is over.
+    /// Makes it at `path`, in place of what lies there: that of an attempt that is over, or of the agent before this one.
     pub fn bind(path: &Path) -> io::Result<Self> {
+        let before = std::fs::symlink_metadata(path);
         match std::fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
         let socket = UnixDatagram::bind(path)?;
+        // Its replica's user may get it; nobody else is to speak here.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        if let Ok(before) = before {
+            // One that has run on speaks up as the user that it is.
+            std::os::unix::fs::lchown(path, Some(before.uid()), Some(before.gid()))?;
+        }
         set_socket_passcred(&socket, true)?;
         Ok(NotifySocket { socket, path: path.to_owned() })
     }
@@ -58,7 +66,7 @@ impl NotifySocket {
         }
     }
 
-    /// One message and who sent it, if that is this user or root. Open files that come with it are closed by the system, since there is
+    /// One message and who sent it, as the system says. Open files that come with it are closed by the system, since there is
     /// no room for them: that is what `systemd-notify` waits for.
     fn receive(&self) -> io::Result<(Option<Pid>, String)> {
         let mut bytes = [0; MESSAGE_BYTES_MAX];
@@ -66,7 +74,7 @@ impl NotifySocket {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let got = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT)?;
         let sender = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmCredentials(from) if from.uid.is_root() || from.uid == getuid() => Some(from.pid),
+            RecvAncillaryMessage::ScmCredentials(from) => Some(from.pid),
             _ => None,
         });
         Ok((sender, String::from_utf8_lossy(bytes.get(..got.bytes).unwrap_or_default()).into_owned()))

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use cluster::logs::{LogSpec, Stream};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::pipe::fcntl_setpipe_size;
+use serde::{Deserialize, Serialize};
 
 use super::last_lines::LastLines;
 use super::log::Log;
@@ -35,6 +36,11 @@ pub struct Room {
     pub records: Vec<u8>,
 }
 
+/// Where the pipes of a replica are, by its directory.
+pub fn pipes(directory: &Path) -> Vec<PathBuf> {
+    [Stream::Stdout, Stream::Stderr].map(|stream| directory.join(stream.name())).to_vec()
+}
+
 /// Both streams of one replica, and its log.
 #[derive(Debug)]
 pub struct Output {
@@ -48,6 +54,28 @@ impl Output {
         DirBuilder::new().mode(0o700).recursive(true).create(directory)?;
         let streams = [Drain::open(directory, Stream::Stdout)?, Drain::open(directory, Stream::Stderr)?];
         Ok(Output { streams, log: Log::new(log, spec) })
+    }
+
+    /// The pipes and the log that the program before this one of this process had.
+    pub fn resume(directory: &Path, log: &Path, spec: LogSpec, pipes: [OwnedFd; 2], left: OutputLeft) -> Self {
+        let [stdout, stderr] = pipes;
+        let [stdout_lines, stderr_lines] = left.last_lines;
+        let drain = |stream: Stream, pipe: OwnedFd, lines: Vec<String>| {
+            let mut last = LastLines::default();
+            lines.iter().for_each(|line| last.feed(format!("{line}\n").as_bytes()));
+            let pipe_path = directory.join(stream.name());
+            Drain { stream, pipe: File::from(pipe), pipe_path, is_large: false, full_since: None, full_at: None, last }
+        };
+        let streams = [drain(Stream::Stdout, stdout, stdout_lines), drain(Stream::Stderr, stderr, stderr_lines)];
+        Output { streams, log: Log::resume(log, spec, left.halves, left.dropped_bytes) }
+    }
+
+    /// What the next program of this process is to have, beside the pipes. What waits for the disk is written now or never.
+    pub fn leave(&mut self) -> OutputLeft {
+        let [stdout, stderr] = &self.streams;
+        let last_lines = [stdout.last.texts(), stderr.last.texts()];
+        let (halves, dropped_bytes) = self.log.leave();
+        OutputLeft { last_lines, halves, dropped_bytes }
     }
 
     /// The ends that a process writes to: stdout, stderr.
@@ -85,9 +113,9 @@ impl Output {
         self.log.needs_care()
     }
 
-    /// Sees to what waits: what there is to tell of the log.
-    pub fn care(&mut self) -> Option<LogNews> {
-        self.log.care()
+    /// Sees to what waits: what there is to tell of the log, if anybody hears it.
+    pub fn care(&mut self, is_heard: bool) -> Option<LogNews> {
+        self.log.care(is_heard)
     }
 
     /// The replica is over.
@@ -109,6 +137,16 @@ impl Output {
         let lines = stderr.last.texts();
         if lines.is_empty() { stdout.last.texts() } else { lines }
     }
+}
+
+/// What one program of a guardian leaves to the next of a replica's output.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct OutputLeft {
+    last_lines: [Vec<String>; 2],
+    /// Lines that have not ended.
+    halves: [Vec<u8>; 2],
+    /// What the agent was not told of.
+    dropped_bytes: u64,
 }
 
 #[derive(Debug)]

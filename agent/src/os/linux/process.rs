@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 
 use cluster::ReplicaId;
 use cluster::logs::Stream;
+use cluster::supervise::Exit;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open, pidfd_send_signal, wait};
 
 use crate::program::REPLICA_ID_VARIABLE;
@@ -40,6 +41,34 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         session: i32::try_from(number(3)?).ok()?,
         started: u64::try_from(number(19)?).ok()?,
     })
+}
+
+/// The process group of a process; `None` when it is gone.
+pub fn group_of(pid: Pid) -> Option<i32> {
+    let text = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let after_name = text.iter().rposition(|byte| *byte == b')')?;
+    std::str::from_utf8(text.get(after_name + 1..)?).ok()?.split_ascii_whitespace().nth(2)?.parse().ok()
+}
+
+/// How long ago a process was started, in milliseconds.
+pub fn age_ms(started: u64) -> u64 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime_s = uptime.split_ascii_whitespace().next().and_then(|text| text.parse::<f64>().ok()).unwrap_or_default();
+    let ticks = rustix::param::clock_ticks_per_second().max(1);
+    // Whole milliseconds of an uptime are far below what a u64 holds.
+    let uptime_ms = std::time::Duration::try_from_secs_f64(uptime_s).unwrap_or_default().as_millis();
+    u64::try_from(uptime_ms).unwrap_or(u64::MAX).saturating_sub(started.saturating_mul(1_000) / ticks)
+}
+
+/// All processes but this one for which `fits` holds.
+pub fn such(fits: impl Fn(Pid) -> bool) -> io::Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        found.extend(pid.filter(|pid| *pid != getpid() && fits(*pid)));
+    }
+    Ok(found)
 }
 
 /// The children of a process: those of each of its threads, zombies too.
@@ -101,11 +130,16 @@ pub fn variable_of(pid: Pid, name: &str) -> Option<String> {
 
 /// SIGKILL to a process, if `is_the_one` still holds once a pidfd pins it.
 pub fn kill_if(pid: Pid, is_the_one: impl Fn(Pid) -> bool) {
+    signal_if(pid, Signal::KILL, is_the_one);
+}
+
+/// The same with any signal.
+pub fn signal_if(pid: Pid, signal: Signal, is_the_one: impl Fn(Pid) -> bool) {
     // A process that is gone is what was wanted; one that may not be signalled is found again by the caller's next look.
     if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty())
         && is_the_one(pid)
     {
-        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+        let _ = pidfd_send_signal(&pidfd, signal);
     }
 }
 
@@ -145,9 +179,22 @@ pub enum Reaped {
     NoChildren,
 }
 
-/// Collects the children that ended.
-pub(crate) fn reap() {
-    while let Reaped::One(..) = reap_one() {}
+/// Collects the children that ended, and tells how.
+pub(crate) fn reap() -> Vec<(u32, Exit)> {
+    let mut ended = Vec::new();
+    while let Reaped::One(pid, status) = reap_one() {
+        ended.push((pid.as_raw_nonzero().get().unsigned_abs(), exit_of(status)));
+    }
+    ended
+}
+
+/// How a child ended.
+pub fn exit_of(status: WaitStatus) -> Exit {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Unknown,
+    }
 }
 
 /// One round of ending all children: each gets SIGKILL, what ended is reaped. As a subreaper this process gets the children of those

@@ -39,7 +39,7 @@ impl Signals {
         tokio::select! {
             biased;
             _ = self.interrupt.recv() => Signal::Goodbye,
-            _ = self.terminate.recv() => Signal::Goodbye,
+            _ = self.terminate.recv() => Signal::Terminate,
             _ = hang_up => Signal::Goodbye,
             _ = self.child.recv() => Signal::Child,
         }

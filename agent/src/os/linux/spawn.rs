@@ -1,22 +1,19 @@
-//! Between fork and exec: how the guardian and the replicas are started.
+//! How the guardian is started, and what every process that is started here does first.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, setsid};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, setsid};
 
-use super::clone_into::start_into;
-use super::own_limits::OwnLimits;
-use crate::guardian::{CGROUPS_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, protocol};
+use super::rendezvous;
+use crate::guardian::{CGROUPS_VARIABLE, GUARDIAN_ARG, GUARDIAN_VARIABLE, KEEP_VARIABLE, protocol};
 
 /// The kernel's signals are 1 to 64, a set of them 8 bytes (signal(7); not so on MIPS, where this does nothing).
 const LAST_SIGNAL: libc::c_int = 64;
@@ -33,6 +30,11 @@ pub(crate) struct GuardianProcess {
 }
 
 impl GuardianProcess {
+    /// One that somebody else started.
+    pub fn new(pid: u32, pidfd: OwnedFd) -> Self {
+        GuardianProcess { pid, pidfd }
+    }
+
     /// Its pid, for people.
     pub fn pid(&self) -> u32 {
         self.pid
@@ -48,22 +50,43 @@ impl GuardianProcess {
 /// Starts this very program as a guardian, which removes the agent's cgroups if the agent does not live to do it.
 pub(crate) fn start_guardian(mark: &str, cgroups: &[protocol::Cgroup]) -> io::Result<(GuardianProcess, GuardianSocket)> {
     let (ours, theirs) = UnixStream::pair()?;
+    let process = start_program(mark, cgroups, OwnedFd::from(theirs), None)?;
+    ours.set_nonblocking(true)?;
+    Ok((process, GuardianSocket::from_std(ours)?))
+}
+
+/// The same for one that outlives this agent: it waits for the next one in the runtime directory.
+pub(crate) fn start_keeping_guardian(
+    runtime: &Path,
+    mark: &str,
+    cgroups: &[protocol::Cgroup],
+) -> io::Result<(GuardianProcess, GuardianSocket)> {
+    let listener = rendezvous::bind(runtime)?;
+    let process = start_program(mark, cgroups, OwnedFd::from(listener), Some(&rendezvous::path(runtime)))?;
+    let Some(ours) = rendezvous::connect(runtime)? else { return Err(io::Error::other("its socket is gone already")) };
+    ours.set_nonblocking(true)?;
+    Ok((process, GuardianSocket::from_std(ours)?))
+}
+
+fn start_program(mark: &str, cgroups: &[protocol::Cgroup], stdin: OwnedFd, keep: Option<&Path>) -> io::Result<GuardianProcess> {
     let (program, name) = own_program();
     let mut command = Command::new(program);
-    command.arg0(name).arg(GUARDIAN_ARG).env(GUARDIAN_VARIABLE, mark).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
-    command.env(CGROUPS_VARIABLE, serde_json::to_string(cgroups)?);
+    command.arg0(name).arg(GUARDIAN_ARG).env(GUARDIAN_VARIABLE, mark).stdin(Stdio::from(stdin)).stdout(Stdio::null());
+    command.env(CGROUPS_VARIABLE, serde_json::to_string(cgroups)?).env_remove("NOTIFY_SOCKET");
+    match keep {
+        Some(socket) => command.env(KEEP_VARIABLE, socket),
+        None => command.env_remove(KEEP_VARIABLE),
+    };
     // SAFETY: `detach` makes system calls only, each of them async-signal-safe.
     unsafe { command.pre_exec(detach) };
-    let child = command.spawn()?;
-    let pid = child.id();
+    let pid = command.spawn()?.id();
     // Nothing reaps between the two lines: this process has one thread that does, and it is here.
     let pidfd = pidfd_open(to_pid(pid)?, PidfdFlags::empty())?;
-    ours.set_nonblocking(true)?;
-    Ok((GuardianProcess { pid, pidfd }, GuardianSocket::from_std(ours)?))
+    Ok(GuardianProcess { pid, pidfd })
 }
 
 /// The file that this process runs. Its path, unless an upgrade has put another file there: agent and guardian must be one version.
-fn own_program() -> (PathBuf, OsString) {
+pub(crate) fn own_program() -> (PathBuf, OsString) {
     let proc = Path::new("/proc/self/exe");
     let same_file = |path: &PathBuf| match (fs::metadata(path), fs::metadata(proc)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
@@ -74,53 +97,8 @@ fn own_program() -> (PathBuf, OsString) {
     (program, name)
 }
 
-/// How a process gets into its cgroups.
-#[derive(Debug, Default)]
-pub struct Entrance {
-    /// The directory of the first, if it is one that a process can be started in.
-    pub into: Option<OwnedFd>,
-    /// The doors of all of them: see `Tree::door`.
-    pub doors: Vec<OwnedFd>,
-}
-
-/// Starts the process of an attempt, as a child of this one, which must have one thread. It is in its cgroups before it runs anything
-/// that is not of this program, so nothing that it starts is outside.
-pub fn start_replica(spawn: &protocol::Spawn, own: OwnLimits, entrance: Entrance, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
-    let guardian = getpid();
-    let Entrance { into, doors } = entrance;
-    let is_born_inside = Arc::new(AtomicBool::new(into.is_some()));
-    let through = Arc::clone(&is_born_inside);
-    let mut command = Command::new(&spawn.program);
-    command.args(&spawn.args).env_clear().envs(&spawn.env).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    let prepare = move || become_replica(guardian, own, doors.get(usize::from(through.load(Ordering::Relaxed))..).unwrap_or_default());
-    // SAFETY: `become_replica` makes system calls only, each of them async-signal-safe.
-    unsafe { command.pre_exec(prepare) };
-    if let Some(into) = into
-        && let Some(pid) = start_into(into.as_fd(), &mut command)?
-    {
-        return Ok(pid);
-    }
-    is_born_inside.store(false, Ordering::Relaxed);
-    // The handle is let go: all children are reaped in one place.
-    to_pid(command.spawn()?.id())
-}
-
-fn become_replica(guardian: Pid, own: OwnLimits, doors: &[OwnedFd]) -> io::Result<()> {
-    for door in doors {
-        rustix::io::write(door, b"0")?;
-    }
-    detach()?;
-    own.set()?;
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    if getppid() != Some(guardian) {
-        // The guardian died before the signal was set, so that it would never come.
-        return Err(io::Error::from_raw_os_error(libc::ESRCH));
-    }
-    Ok(())
-}
-
 /// A session of its own, signals as they are by default, none of them blocked, and no open file that was not meant for it.
-fn detach() -> io::Result<()> {
+pub fn detach() -> io::Result<()> {
     setsid()?;
     // SAFETY: `none` is initialised by sigemptyset before it is read; it is this process's own mask that is set.
     unsafe {
@@ -143,6 +121,7 @@ fn detach() -> io::Result<()> {
     Ok(())
 }
 
-fn to_pid(raw: u32) -> io::Result<Pid> {
+/// A number that the standard library has for a child.
+pub fn to_pid(raw: u32) -> io::Result<Pid> {
     i32::try_from(raw).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other(format!("{raw} is not a pid")))
 }

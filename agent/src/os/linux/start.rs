@@ -2,15 +2,17 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use cluster::limits::{Enforcement, missing};
 use rustix::process::Pid;
 
+use super::birth::{Entrance, NotBorn, start_replica};
 use super::cgroup::{Tree, limit};
 use super::output::Output;
 use super::own_limits::OwnLimits;
-use super::spawn::{Entrance, start_replica};
-use crate::guardian::protocol::Spawn;
+use super::surroundings::{Listening, Surroundings};
+use crate::guardian::protocol::{Cgroup, Spawn};
 
 /// A process that was started.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct Started {
     pub cgroups: Cgroups,
     /// Why it is not in the cgroup that was asked for.
     pub without: Option<String>,
-    /// What came of its limits.
+    /// What came of its limits, and of its sandbox.
     pub limits: Enforcement,
 }
 
@@ -45,7 +47,18 @@ impl Cgroups {
         Ok(made)
     }
 
-    fn all(&self) -> Vec<&Tree> {
+    /// Those that were made before.
+    pub fn there(tree: Option<Cgroup>, limiters: Vec<Cgroup>) -> Self {
+        Cgroups { tree: tree.map(Tree::there), limiters: limiters.into_iter().map(Tree::there).collect() }
+    }
+
+    /// Those that limit.
+    pub fn limiters(&self) -> Vec<Cgroup> {
+        self.limiters.iter().map(|tree| tree.cgroup().clone()).collect()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<&Tree> {
         self.tree.iter().chain(&self.limiters).collect()
     }
 
@@ -66,17 +79,21 @@ impl Cgroups {
 }
 
 /// Starts the process of an attempt, in cgroups of its own where that can be done.
-pub fn start(spawn: &Spawn, output: &Output) -> io::Result<Started> {
-    let (own, said) = OwnLimits::judge(&spawn.limits);
+pub fn start(spawn: &Spawn, output: &Output, listening: Option<Listening<'_>>) -> io::Result<Started> {
+    let (own, mut said) = OwnLimits::judge(&spawn.limits);
+    let (surroundings, of_sandbox) = Surroundings::prepare(spawn, listening)?;
+    said.extend(of_sandbox);
+    let surroundings = Arc::new(surroundings);
+    let start_in = |said, cgroups| start_in(spawn, own, &surroundings, said, cgroups, output);
     let without = match Cgroups::make(spawn) {
-        Ok(cgroups) => match start_in(spawn, own, said.clone(), cgroups, output) {
+        Ok(cgroups) => match start_in(said.clone(), cgroups) {
             Err(NotStarted::Outside(why)) => why,
             Err(NotStarted::Refused(e)) => return Err(e),
             Ok(started) => return Ok(started),
         },
         Err(e) => e.to_string(),
     };
-    match start_in(spawn, own, said, Cgroups::default(), output) {
+    match start_in(said, Cgroups::default()) {
         Ok(started) => Ok(Started { without: Some(without), ..started }),
         Err(NotStarted::Refused(e)) => Err(e),
         Err(NotStarted::Outside(why)) => Err(io::Error::other(why)),
@@ -86,7 +103,8 @@ pub fn start(spawn: &Spawn, output: &Output) -> io::Result<Started> {
 /// Starts another process of an attempt, as its first one was started: a check.
 pub fn start_beside(spawn: &Spawn, cgroups: &Cgroups, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
     let (own, _) = OwnLimits::judge(&spawn.limits);
-    start_replica(spawn, own, cgroups.entrance()?, stdout, stderr)
+    let (surroundings, _) = Surroundings::prepare(spawn, None)?;
+    Ok(start_replica(spawn, own, &Arc::new(surroundings), cgroups.entrance()?, stdout, stderr)?)
 }
 
 enum NotStarted {
@@ -95,19 +113,30 @@ enum NotStarted {
     Refused(io::Error),
 }
 
-fn start_in(spawn: &Spawn, own: OwnLimits, mut said: Enforcement, cgroups: Cgroups, output: &Output) -> Result<Started, NotStarted> {
+fn start_in(
+    spawn: &Spawn,
+    own: OwnLimits,
+    surroundings: &Arc<Surroundings>,
+    mut said: Enforcement,
+    cgroups: Cgroups,
+    output: &Output,
+) -> Result<Started, NotStarted> {
     said.extend(limit::set(&spawn.limits, &cgroups.all()));
     if let Some(sentence) = missing(&said).filter(|_| spawn.strict_limits) {
         cgroups.remove();
         return Err(NotStarted::Refused(io::Error::other(format!("{sentence}; it is not started without, for strict_limits is set"))));
     }
-    let started = cgroups.entrance().and_then(|entrance| {
+    let started = cgroups.entrance().map_err(NotBorn::from).and_then(|entrance| {
         let (stdout, stderr) = output.writers()?;
-        start_replica(spawn, own, entrance, stdout, stderr)
+        start_replica(spawn, own, surroundings, entrance, stdout, stderr)
     });
     match started {
         Ok(pid) => Ok(Started { pid, cgroups, without: None, limits: said }),
-        Err(e) => {
+        Err(NotBorn::Refused(sentence)) => {
+            cgroups.remove();
+            Err(NotStarted::Refused(io::Error::other(sentence)))
+        }
+        Err(NotBorn::System(e)) => {
             cgroups.remove();
             let is_outside = cgroups.tree.is_none();
             let directory = cgroups.tree.map(|tree| tree.cgroup().directory.display().to_string()).unwrap_or_default();

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use cluster::app::ABILITY_USES;
 use cluster::endpoints::{Acknowledged, Endpoints};
 use cluster::fence::{self, Held};
+use cluster::route::RouteAck;
+use cluster::usage::{HostUsage, ReplicaUsage, Usage, Uses};
 use cluster::wire::{
     AGENT_SERVICE, AssignedPhase, Assignment, Heartbeat, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Snapshot,
 };
-use cluster::route::RouteAck;
 use cluster::{InstanceId, ReplicaId};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -239,7 +240,14 @@ fn line(state: &State, seq: u64, changed: bool) -> Bytes {
         false => News::Heartbeat(Heartbeat {}),
     };
     let cluster = state.held.cluster.filter(|_| runs_anything);
-    let line = ObserveLine { instance: InstanceId(state.instance), seq, applied: state.held.stamp, cluster, news };
+    let line = ObserveLine {
+        instance: InstanceId(state.instance),
+        seq,
+        applied: state.held.stamp,
+        cluster,
+        usage: changed.then(|| usage(state)),
+        news,
+    };
     let mut json = serde_json::to_vec(&line).unwrap();
     json.push(b'\n');
     json.into()
@@ -247,6 +255,14 @@ fn line(state: &State, seq: u64, changed: bool) -> Bytes {
 
 fn routes(state: &State) -> Option<Acknowledged> {
     state.endpoints.as_ref().map(|endpoints| Acknowledged::new(endpoints.stamp, endpoints.version, &RouteAck::default()))
+}
+
+/// What its replicas and its host use: always the same.
+fn usage(state: &State) -> Usage {
+    let uses = Uses { cpu_ms: 4_250, cpu_milli: 100, memory_bytes: 3 << 20, open_files: 9, threads: 4, processes: 2 };
+    let of = |report: &ReplicaReport| ReplicaUsage { id: report.id, attempt: report.attempt, uses };
+    let host = HostUsage { cpu_ms: 60_500, memory_used_bytes: 1 << 30, memory_bytes: 4 << 30, load_milli: 250, ..HostUsage::default() };
+    Usage { host: Some(host), replicas: state.replicas.values().map(of).collect() }
 }
 
 fn assign(state: &mut State, assignment: Assignment) -> Answer {

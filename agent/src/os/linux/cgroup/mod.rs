@@ -14,4 +14,4 @@ mod trees;
 pub use record::{left_in, remove as forget};
 pub use tree::Tree;
 pub use trees::remove_agents;
-pub(crate) use trees::{Trees, make_trees};
+pub(crate) use trees::{Trees, keep_trees, make_trees};

@@ -27,9 +27,11 @@ impl Place {
     /// The one in this hierarchy.
     pub fn of(hierarchy: &Hierarchy) -> io::Result<Self> {
         let outside = || io::Error::new(ErrorKind::NotFound, "this process is outside of what is mounted");
-        let own = hierarchy.directory(&hierarchy.own).ok_or_else(outside)?;
+        let given = delegated_around(hierarchy);
+        let given = given.as_deref().unwrap_or(&hierarchy.own);
+        let own = hierarchy.directory(given).ok_or_else(outside)?;
         let has_own_place = hierarchy.is_unified() && geteuid().is_root() && !is_delegated(&own);
-        let path = if has_own_place { hierarchy.root() } else { &hierarchy.own };
+        let path = if has_own_place { hierarchy.root() } else { given };
         if !has_own_place {
             // To move a process, the cgroup around both its old and its new one must be writable (cgroups(7), "Delegation").
             OpenOptions::new().write(true).open(own.join("cgroup.procs"))?;
@@ -102,6 +104,17 @@ impl Place {
 /// Whether a file has this word.
 fn lists(file: &Path, word: &str) -> bool {
     fs::read_to_string(file).unwrap_or_default().split_ascii_whitespace().any(|found| found == word)
+}
+
+/// The delegated cgroup around this process's own, where a service manager starts it in a part of that, so that what was given away has no
+/// process of its own (systemd: `DelegateSubgroup=`).
+fn delegated_around(hierarchy: &Hierarchy) -> Option<String> {
+    let own = Path::new(&hierarchy.own);
+    let is_delegated_at = |path: &str| hierarchy.directory(path).is_some_and(|directory| is_delegated(&directory));
+    // Units have names of these kinds; a part of one has none.
+    let is_unit = own.extension().is_some_and(|kind| kind == "scope" || kind == "service" || kind == "slice");
+    let around = own.parent()?.to_str()?;
+    (hierarchy.is_unified() && !is_unit && !is_delegated_at(&hierarchy.own) && is_delegated_at(around)).then(|| around.to_owned())
 }
 
 /// A service manager gave this cgroup away (systemd: `Delegate=yes`), and marked it so.

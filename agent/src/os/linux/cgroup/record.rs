@@ -3,9 +3,9 @@
 //! A name proves nothing: whoever may write the hierarchy may make another cgroup of that name. The number of the directory does, within
 //! one boot, since kernfs gives none twice.
 
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,13 @@ pub fn write(runtime: &Path, cgroups: &[Cgroup]) -> io::Result<()> {
     let recorded = |cgroup: &Cgroup| Ok(Recorded { inode: fs::metadata(&cgroup.directory)?.ino(), cgroup: cgroup.clone() });
     let record = Record { boot: boot()?, cgroups: cgroups.iter().map(recorded).collect::<io::Result<_>>()? };
     let fresh = runtime.join(format!("{FILE}.new"));
-    fs::write(&fresh, serde_json::to_vec(&record)?)?;
+    match fs::remove_file(&fresh) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    // Others may be let through the directory.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(&serde_json::to_vec(&record)?)?;
     fs::rename(fresh, runtime.join(FILE))
 }
 

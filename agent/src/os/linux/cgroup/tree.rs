@@ -37,6 +37,19 @@ impl Tree {
         Tree { cgroup }
     }
 
+    /// Those that lie in a cgroup of an agent.
+    pub fn below(cgroup: &Cgroup) -> Vec<Self> {
+        let entries = fs::read_dir(&cgroup.directory).into_iter().flatten().flatten();
+        let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        directories
+            .map(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let (directory, path) = (cgroup.directory.join(&name), format!("{}/{name}", cgroup.path));
+                Tree::there(Cgroup { directory, hierarchy: cgroup.hierarchy.clone(), path })
+            })
+            .collect()
+    }
+
     /// Which it is.
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup

@@ -4,7 +4,6 @@
 //! since what a service manager did not delegate is not to be touched. In version 1 they always lie below the agent's own: a limit that
 //! holds for the agent holds for its replicas.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -25,6 +24,16 @@ pub(crate) struct Trees {
     limiters: Vec<Cgroup>,
     /// Where the record lies.
     runtime: PathBuf,
+}
+
+/// The cgroups of the agent before this one on its runtime directory, in which replicas that are kept may be; else new ones.
+pub(crate) fn keep_trees(runtime: &Path) -> Option<Trees> {
+    let mut left = record::left_in(runtime).into_iter().map(|tree| tree.cgroup().clone());
+    match left.next() {
+        // The record has the one that holds processes first.
+        Some(cgroup) => Some(Trees { cgroup, limiters: left.collect(), runtime: runtime.to_owned() }),
+        None => make_trees(runtime),
+    }
 }
 
 /// Makes the cgroups for the agent of this runtime directory; `None`, with a line in the log, where none can be written.
@@ -100,9 +109,7 @@ impl Trees {
     pub fn end(&self) -> bool {
         let mut is_over = true;
         for cgroup in self.all() {
-            let attempts = fs::read_dir(&cgroup.directory).into_iter().flatten().flatten();
-            for entry in attempts.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-                let tree = Tree::there(below(&cgroup, &entry.file_name().to_string_lossy()));
+            for tree in Tree::below(&cgroup) {
                 if !tree.is_empty() {
                     tree.kill();
                 }
