@@ -36,6 +36,8 @@ mod run_as;
 mod sandbox;
 #[cfg(target_os = "linux")]
 mod sockets;
+#[cfg(target_os = "linux")]
+mod uses;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -61,6 +63,7 @@ fn runner() -> std::process::ExitCode {
         run_as::TESTS,
         sandbox::TESTS,
         sockets::TESTS,
+        uses::TESTS,
     ]
     .concat();
     let args: Vec<String> = std::env::args().skip(1).collect();
