@@ -124,7 +124,7 @@ impl Node {
                 let is_past = |ack: &Acknowledged| ack.stamp >= sent.endpoints.stamp || ack.version >= left_in;
                 has_it || !ours.is_some_and(is_past)
             }
-            None => acknowledged.is_some() && !ours.is_some_and(|ack| ack.version >= left_in),
+            None => acknowledged.is_some() && ours.is_none_or(|ack| ack.version < left_in),
         }
     }
 }
