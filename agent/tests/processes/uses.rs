@@ -17,6 +17,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("uses::older_or_foreign_endpoints_are_refused", older_or_foreign_endpoints_are_refused),
     ("uses::a_request_under_way_is_told_until_it_ends", a_request_under_way_is_told_until_it_ends),
     ("uses::the_next_agent_on_a_runtime_directory_has_the_same_addresses", the_next_agent_on_a_runtime_directory_has_the_same_addresses),
+    ("uses::a_replica_that_outlives_its_agent_has_its_address_again", a_replica_that_outlives_its_agent_has_its_address_again),
 ];
 
 fn put(agent: &Agent, generation: u64, apps: Value) -> Answer {
@@ -33,7 +34,10 @@ fn routes(replicas: &[(&str, u16)]) -> Value {
 
 /// An agent that runs what says its environment, and uses the app `store`; and the port of that address.
 fn user(home: &Home) -> (Agent, String, u16) {
-    let mut agent = Agent::start(home);
+    user_of(Agent::start(home))
+}
+
+fn user_of(mut agent: Agent) -> (Agent, String, u16) {
     let id = agent.assign_spec(json!({ "command": [this_program(), "replica", "facts"], "uses": ["store"] }));
     agent.wait_ready(1);
     let port = wait_for("it has said all", Duration::from_secs(5), || {
@@ -116,6 +120,20 @@ fn the_next_agent_on_a_runtime_directory_has_the_same_addresses() {
     agent.wait_end();
     let (_agent, _, after) = user(&home);
     assert_eq!(before, after);
+}
+
+fn a_replica_that_outlives_its_agent_has_its_address_again() {
+    let home = Home::new();
+    let (mut agent, _, port) = user_of(Agent::keep(&home));
+    let pids = agent.wait_ready(1);
+    crate::proc::signal(agent.pid(), rustix::process::Signal::KILL);
+    agent.child.wait().unwrap();
+    let next = Agent::keep(&home);
+    assert_eq!(next.wait_ready(1), pids);
+    // Before anybody has told it an assignment.
+    let (one, id) = (Server::new("one"), new_id());
+    assert_eq!(put(&next, 1, json!({ "store": routes(&[(&id, one.port)]) })).status, 202);
+    assert_eq!(get(port, "/").body, "one");
 }
 
 /// A web server that says its name.
