@@ -27,6 +27,7 @@ mod run;
 mod runtime_dir;
 mod slot;
 mod usage;
+mod uses;
 
 pub use config::{CACHE_BYTES_MAX, Config};
 pub use guardian::GUARDIAN_ARG;

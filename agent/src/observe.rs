@@ -3,6 +3,7 @@
 //! A watcher that does not read is cut off, so that it cannot hold anything up; it may come again and starts with a snapshot.
 
 use bytes::Bytes;
+use cluster::endpoints::Acknowledged;
 use cluster::usage::Usage;
 use cluster::wire::{Heartbeat, Leaving, News, ObserveLine, ReplicaReport, Snapshot, Stamp};
 use cluster::{ClusterId, InstanceId};
@@ -75,6 +76,11 @@ impl Observers {
     /// Says that the agent lives, and what is new about usage.
     pub fn heartbeat(&mut self, usage: Option<Usage>, standing: Standing) {
         self.tell(standing, usage.as_ref(), || [News::Heartbeat(Heartbeat {})]);
+    }
+
+    /// Says what the balancer works by.
+    pub fn routes(&mut self, acknowledged: &Acknowledged, standing: Standing) {
+        self.tell(standing, None, || [News::Routes(acknowledged.clone())]);
     }
 
     /// Says goodbye.

@@ -160,6 +160,8 @@ pub struct Identity<'a> {
     pub node: &'a str,
     /// The port.
     pub port: u16,
+    /// The variables that tell the addresses of the apps that it uses.
+    pub addresses: &'a BTreeMap<String, String>,
 }
 
 impl Identity<'_> {
@@ -202,6 +204,7 @@ fn environment(spec: &AppSpec, of: Identity<'_>, agents: impl Fn(&str) -> Option
     let mut env: BTreeMap<String, String> =
         PASSED_ON.iter().filter(|name| is_its_own(name)).filter_map(|name| agents(name).map(|value| ((*name).to_owned(), value))).collect();
     env.extend(spec.env.clone());
+    env.extend(of.addresses.clone());
     let own = [
         ("HOST", HOST.to_owned()),
         ("PORT", of.port.to_string()),
@@ -219,8 +222,10 @@ mod tests {
 
     use super::*;
 
+    static NO_ADDRESSES: BTreeMap<String, String> = BTreeMap::new();
+
     fn identity(app: &AppName) -> Identity<'_> {
-        Identity { id: ReplicaId(7), app, node: "web-1:9091", port: 4000 }
+        Identity { id: ReplicaId(7), app, node: "web-1:9091", port: 4000, addresses: &NO_ADDRESSES }
     }
 
     #[test]
@@ -244,6 +249,16 @@ mod tests {
         ];
         let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(env, expected);
+    }
+
+    #[test]
+    fn the_address_of_an_app_that_is_used_is_not_the_specs_to_say() {
+        let mut spec = AppSpec::new(vec!["x".to_owned()]);
+        spec.env.insert("OSTLER_USES_STORE".to_owned(), "http://elsewhere".to_owned());
+        let addresses = BTreeMap::from([("OSTLER_USES_STORE".to_owned(), "http://127.0.0.1:5000".to_owned())]);
+        let app = AppName::builtin();
+        let env = environment(&spec, Identity { addresses: &addresses, ..identity(&app) }, |_| None);
+        assert_eq!(env["OSTLER_USES_STORE"], "http://127.0.0.1:5000");
     }
 
     #[test]

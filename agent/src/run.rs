@@ -111,8 +111,10 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let owner = tokio::spawn(owner.run(signals, requests));
     announce(&name, address, guardian);
     os::tell_manager(ManagerWord::Ready);
-    let Ended { keeper, runtime, logs, is_kept } = owner.await.map_err(|e| Error::Io { what: "go on", source: io::Error::other(e) })?;
+    let Ended { keeper, runtime, logs, uses, is_kept } =
+        owner.await.map_err(|e| Error::Io { what: "go on", source: io::Error::other(e) })?;
 
+    uses.end().await;
     if is_kept {
         tracing::info!("the agent has ended; its replicas run on");
         return Ok(());

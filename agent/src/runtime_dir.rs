@@ -114,6 +114,11 @@ impl RuntimeDir {
         self.path.join("replicas").join(id.to_string())
     }
 
+    /// Where the ports stand at which replicas here call other apps.
+    pub fn uses(&self) -> PathBuf {
+        self.path.join("uses.json")
+    }
+
     /// The replicas of which anything lies there.
     pub fn replicas(&self) -> io::Result<Vec<ReplicaId>> {
         let mut ids = Vec::new();
@@ -143,6 +148,11 @@ impl RuntimeDir {
 
     /// Removes it: the agent ends. Where logs lie in it, they stay.
     pub fn remove(self) {
+        if let Err(e) = fs::remove_file(self.uses())
+            && e.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!("cannot remove {}: {e}", self.uses().display());
+        }
         os::remove_socket(&self.path);
         record::remove_obeyed(&self.path);
         let removed = remove_replicas(&self.path.join("replicas"));

@@ -31,6 +31,7 @@ impl ClusterState {
         self.waiting.clone_from(&plan.waiting);
         let routes = self.renew_table(now);
         let assignments = self.assignments(now);
+        let endpoints = self.endpoints(now);
         let forget = self.finished_tombstones();
         let forget_apps = self.finished_apps();
         let taken_over = self.nodes.iter().filter(|(_, node)| node.was_taken_over()).map(|(id, _)| *id).collect();
@@ -39,6 +40,7 @@ impl ClusterState {
         self.tell_of_readiness();
         Effects {
             assignments,
+            endpoints,
             routes,
             raise_epoch_at_least: self.superseded_by.filter(|_| !self.has_raised).map(|by| by.saturating_add(1)),
             forget,

@@ -1,6 +1,7 @@
 //! What the control loop tells its shell to do.
 
 use crate::app::AppName;
+use crate::endpoints::Endpoints;
 use crate::id::NodeId;
 use crate::plan::Plan;
 use crate::route::RoutingTable;
@@ -11,6 +12,8 @@ use crate::wire::Assignment;
 pub struct Effects {
     /// Assignments to send. A node's later one replaces an earlier one that was not sent yet.
     pub assignments: Vec<(NodeId, Assignment)>,
+    /// Endpoints to send, in the same way.
+    pub endpoints: Vec<(NodeId, Endpoints)>,
     /// The new routing table, where it changed.
     pub routes: Option<RoutingTable>,
     /// An agent obeys a later epoch than ours: raise it in the store to at least this, while its lock is held, and say

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::endpoints::{Acknowledged, SentEndpoints};
 use crate::health::unready_sentence;
 use crate::id::ReplicaId;
 use crate::label::{self, LABELS_MAX};
@@ -54,6 +55,12 @@ pub struct Node {
     pub generation: u64,
     /// The assignment that was sent last in this epoch.
     pub sent: Option<Sent>,
+    /// What its balancer works by, as it said last.
+    pub acknowledged: Option<Acknowledged>,
+    /// Generations of endpoints used so far in this epoch.
+    pub endpoints_generation: u64,
+    /// The endpoints that were sent last, since it was dialled last.
+    pub endpoints: Option<SentEndpoints>,
 }
 
 /// A report, and when it came.
@@ -185,6 +192,9 @@ impl Node {
             applied: None,
             generation: 0,
             sent: None,
+            acknowledged: None,
+            endpoints_generation: 0,
+            endpoints: None,
         }
     }
 

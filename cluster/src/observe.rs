@@ -55,6 +55,8 @@ impl ClusterState {
                     for node in self.nodes.values_mut() {
                         node.generation = 0;
                         node.sent = None;
+                        node.endpoints_generation = 0;
+                        node.endpoints = None;
                     }
                 }
                 if self.superseded_by.is_some_and(|by| self.epoch > by) {
@@ -98,6 +100,7 @@ impl ClusterState {
         {
             node.leaving = false;
             node.applied = None;
+            node.acknowledged = None;
             node.usage = NodeUsage::default();
             let before = std::mem::take(&mut node.observed);
             if keep_workers {
@@ -113,6 +116,7 @@ impl ClusterState {
         node.reported = false;
         // What was sent may not have arrived: it is sent again once the node has reported.
         node.sent = None;
+        node.endpoints = None;
         node.refusal = None;
     }
 
@@ -148,6 +152,7 @@ impl ClusterState {
                 node.reported = true;
                 node.awaited = false;
                 node.leaving = snapshot.leaving;
+                node.acknowledged = snapshot.routes.filter(|_| ours);
                 let reports = if ours { snapshot.replicas } else { vec![] };
                 let before = std::mem::take(&mut node.observed);
                 let seen = |report| Observed { report, at_ms: now.mono_ms };
@@ -173,6 +178,7 @@ impl ClusterState {
                     self.tell_of_failure(before.as_ref(), &report);
                 }
             }
+            News::Routes(acknowledged) => node.acknowledged = Some(acknowledged).filter(|_| ours),
             News::Replica(_) | News::Heartbeat(_) => {}
             News::Leaving(_) => node.leaving = true,
         }

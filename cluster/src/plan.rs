@@ -438,8 +438,7 @@ impl Planner<'_> {
                     return Some((*id, format!("it has drained for {} s, as long as it may", since_ms / 1000)));
                 }
                 let version = slot.unrouted_since?;
-                let is_done = |ack: &crate::route::RouteAck| ack.version >= version && ack.in_flight.keys().all(|key| key.replica != *id);
-                state.acks.values().all(is_done).then(|| (*id, "it has no requests left".to_owned()))
+                state.is_quiet(*id, &slot.app, version).then(|| (*id, "it has no requests left".to_owned()))
             })
             .collect();
         for (id, reason) in drained {

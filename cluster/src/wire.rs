@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{AppName, AppSpec};
+use crate::endpoints::Acknowledged;
 use crate::health::CheckReport;
 use crate::id::{ClusterId, InstanceId, ReplicaId};
 use crate::limits::Enforcement;
@@ -145,7 +146,7 @@ pub struct ObserveLine {
     /// What is new about usage. A neighbour and no news of its own: a controller that does not know it reads the rest of the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// What is said: in JSON one of the fields `snapshot`, `replica`, `heartbeat`, `leaving`.
+    /// What is said: in JSON one of the fields `snapshot`, `replica`, `heartbeat`, `leaving`, `routes`.
     #[serde(flatten)]
     pub news: News,
 }
@@ -162,6 +163,9 @@ pub enum News {
     Heartbeat(Heartbeat),
     /// The agent was asked to end: replacements, please.
     Leaving(Leaving),
+    /// What its balancer works by changed, or the requests that it has under way on what it left out. Only an agent that was told
+    /// endpoints says it.
+    Routes(Acknowledged),
 }
 
 /// All replicas of a node.
@@ -172,6 +176,9 @@ pub struct Snapshot {
     /// The agent was asked to end.
     #[serde(default)]
     pub leaving: bool,
+    /// What its balancer works by; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Acknowledged>,
 }
 
 /// Nothing but a sign of life.

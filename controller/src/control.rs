@@ -295,6 +295,9 @@ impl Control {
         for (node, assignment) in effects.assignments {
             self.links.assign(node, assignment);
         }
+        for (node, endpoints) in effects.endpoints {
+            self.links.tell_endpoints(node, endpoints);
+        }
         let gone = |node: NodeId| self.state.nodes.get(&node).is_none_or(cluster::node::Node::is_gone);
         self.publisher.publish(effects.routes, self.state.acks.get(GATEWAY), gone);
         if let Some(at_least) = effects.raise_epoch_at_least

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use cluster::app::AppName;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
@@ -34,6 +35,8 @@ pub enum Face {
     },
     /// Every path is an app's.
     Apps,
+    /// Everything is this app's, whatever its host and path. A request waits for a table that has the app.
+    App(AppName),
 }
 
 /// The way to the API server of the same process: byte streams, handed over through a bounded queue, so that API work never

@@ -56,12 +56,12 @@ pub(crate) async fn answer(core: &Rc<Core>, face: &Face, down: &mut Downstream, 
     }
     match face {
         Face::Combined { local } if is_reserved(outbound.path()) => to_api(core, local, down, outbound).await,
-        _ => to_app(core, down, outbound).await,
+        _ => to_app(core, face, down, outbound).await,
     }
 }
 
 /// Sends a request to a replica of its app.
-async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound) -> Result<Answered, Problem> {
+async fn to_app(core: &Rc<Core>, face: &Face, down: &mut Downstream, outbound: &mut Outbound) -> Result<Answered, Problem> {
     let mut tried: Vec<Rc<Replica>> = Vec::new();
     let mut again: Option<Rc<Replica>> = None;
     let mut retries = 0;
@@ -75,15 +75,26 @@ async fn to_app(core: &Rc<Core>, down: &mut Downstream, outbound: &mut Outbound)
         // From here until the request is counted in flight nothing is awaited: so an acknowledged table is exact.
         let table = core.table();
         outbound.restore_path();
-        let (app, strip_bytes) = match table.app_for(outbound.host(), outbound.path()) {
-            Ok(found) => found,
-            Err(Unrouted::Unclaimed) if !table.has_come() => {
+        let found = match face {
+            Face::App(name) => table.app(name).map(|app| (app, 0)).ok_or(Unrouted::Unclaimed),
+            Face::Combined { .. } | Face::Apps => table.app_for(outbound.host(), outbound.path()),
+        };
+        let (app, strip_bytes) = match (found, face) {
+            (Ok(found), _) => found,
+            (Err(_), Face::App(name)) => {
+                // Its door may be older than the first table that has it.
+                let is_unknown = |_| Problem::passing(format!("there is no app {name} in this cluster yet, which this address stands for"));
+                patience.next_table_with(core, None, || outbound.record.begin_hold()).await.map_err(is_unknown)?;
+                outbound.record.end_hold();
+                continue;
+            }
+            (Err(Unrouted::Unclaimed), _) if !table.has_come() => {
                 let not_yet = |_| Problem::passing("the gateway has just started and does not know the apps yet; try again");
                 patience.next_table(core).await.map_err(not_yet)?;
                 continue;
             }
-            Err(_) if table.is_empty() => return Err(Problem::passing("there is no app here yet")),
-            Err(why) => return Err(no_app(why, outbound)),
+            (Err(_), _) if table.is_empty() => return Err(Problem::passing("there is no app here yet")),
+            (Err(why), _) => return Err(no_app(why, outbound)),
         };
         outbound.strip_path(strip_bytes);
         outbound.record.is_for(app);

@@ -20,7 +20,7 @@ use crate::inbox::{Inbox, Published};
 use crate::ledger::AppLedger;
 use crate::meters::ThreadMeters;
 use crate::peers::Peers;
-use crate::thread;
+use crate::thread::{self, Leaf};
 
 /// How long a thread may take to start.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -76,17 +76,10 @@ impl Gateway {
         let Config { threads, limits, access_log, trusted_proxies } = config;
         let peers = Peers::new(trusted_proxies, limits.connections_per_address_max);
         let threads = threads.max(1);
-        let mut doors_of: Vec<Vec<thread::Leaf>> = (0..threads).map(|_| Vec::new()).collect();
-        for Door { listeners, face, is_inherited } in doors {
-            if listeners.len() != threads {
-                return Err(Error::Doors { threads, listeners: listeners.len() });
-            }
-            for (doors, listener) in doors_of.iter_mut().zip(listeners) {
-                // tokio takes no other; a caller's own listener may not have been made for it.
-                listener.set_nonblocking(true).map_err(|source| Error::Thread { number: 0, source })?;
-                // On Linux what it accepts inherits this, and needs no call of its own.
-                socket2::SockRef::from(&listener).set_tcp_nodelay(true).map_err(|source| Error::Thread { number: 0, source })?;
-                doors.push(thread::Leaf { listener, face: face.clone(), is_inherited });
+        let mut doors_of: Vec<Vec<Leaf>> = (0..threads).map(|_| Vec::new()).collect();
+        for door in doors {
+            for (doors, leaf) in doors_of.iter_mut().zip(leaves(door, threads)?) {
+                doors.push(leaf);
             }
         }
         let observer = Observer::new(access_log.as_ref().map(Writer::lost).unwrap_or_default());
@@ -120,6 +113,17 @@ impl Gateway {
     #[must_use]
     pub fn observer(&self) -> Observer {
         self.observer.clone()
+    }
+
+    /// Opens another door. Who comes through it is served once the threads have heard of it.
+    ///
+    /// # Errors
+    /// An [`Error`]: it does not have one listener for each thread, or they cannot be used.
+    pub fn open(&self, door: Door) -> Result<(), Error> {
+        for (thread, leaf) in self.threads.iter().zip(leaves(door, self.threads.len())?) {
+            thread.inbox.open(leaf);
+        }
+        Ok(())
     }
 
     /// Gives all threads a table. Each works by it from its next request on, and acknowledges it.
@@ -186,6 +190,21 @@ impl Drop for Gateway {
         self.threads.iter_mut().filter_map(|thread| thread.handle.take()).for_each(join);
         self.log.take().into_iter().for_each(Writer::join);
     }
+}
+
+/// Each thread's part of a door.
+fn leaves(Door { listeners, face, is_inherited }: Door, threads: usize) -> Result<Vec<Leaf>, Error> {
+    if listeners.len() != threads {
+        return Err(Error::Doors { threads, listeners: listeners.len() });
+    }
+    let leaf = |listener: std::net::TcpListener| {
+        // tokio takes no other; a caller's own listener may not have been made for it.
+        listener.set_nonblocking(true)?;
+        // On Linux what it accepts inherits this, and needs no call of its own.
+        socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
+        Ok(Leaf { listener, face: face.clone(), is_inherited })
+    };
+    listeners.into_iter().map(leaf).collect::<io::Result<_>>().map_err(|source| Error::Thread { number: 0, source })
 }
 
 fn join(handle: JoinHandle<()>) {

@@ -9,6 +9,7 @@ use cluster::router::Router;
 use tokio::sync::Notify;
 
 use crate::ledger::AppLedger;
+use crate::thread::Leaf;
 
 /// A table on its way to the threads, with its rules, and the ledger of each app: one for all threads, and the same from table to table.
 #[derive(Debug)]
@@ -19,9 +20,12 @@ pub(crate) struct Published {
     pub(crate) ledgers: Vec<Arc<AppLedger>>,
 }
 
-/// What has come since the thread last looked. A later table replaces an earlier one; lost routes are a set: so it is bounded.
+/// What has come since the thread last looked. A later table replaces an earlier one; lost routes are a set; doors are few, since each has
+/// a port: so it is bounded.
 #[derive(Debug, Default)]
 pub(crate) struct News {
+    /// Doors that were opened beside those of the start.
+    pub(crate) doors: Vec<Leaf>,
     pub(crate) table: Option<Arc<Published>>,
     pub(crate) abandoned: BTreeSet<RouteKey>,
     /// Stop, and finish what is under way within this time.
@@ -39,6 +43,10 @@ impl Inbox {
     fn put(&self, change: impl FnOnce(&mut News)) {
         change(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
         self.arrived.notify_one();
+    }
+
+    pub(crate) fn open(&self, door: Leaf) {
+        self.put(|news| news.doors.push(door));
     }
 
     pub(crate) fn publish(&self, published: Arc<Published>) {

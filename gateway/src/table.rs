@@ -124,6 +124,12 @@ impl Table {
         self.apps.get(found.app).map(|app| (app, found.strip_bytes)).ok_or(Unrouted::Unclaimed)
     }
 
+    /// The app of this name.
+    pub(crate) fn app(&self, name: &AppName) -> Option<&Rc<App>> {
+        // In the order of their names, as in the table that was published.
+        self.apps.binary_search_by(|app| app.name.cmp(name)).ok().and_then(|at| self.apps.get(at))
+    }
+
     /// Whether anybody has published it: `false` for the empty one that a thread begins with.
     pub(crate) fn has_come(&self) -> bool {
         self.has_come

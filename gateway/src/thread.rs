@@ -78,7 +78,7 @@ pub(crate) fn run(doors: Vec<Leaf>, inbox: &Arc<Inbox>, make_core: impl FnOnce()
     });
 }
 
-async fn serve(entrances: Vec<Rc<Entrance>>, inbox: &Inbox, core: Rc<Core>) {
+async fn serve(mut entrances: Vec<Rc<Entrance>>, inbox: &Inbox, core: Rc<Core>) {
     let mut accepting = JoinSet::new();
     for entrance in &entrances {
         accepting.spawn_local(accept(Rc::clone(&core), Rc::clone(entrance)));
@@ -89,6 +89,15 @@ async fn serve(entrances: Vec<Rc<Entrance>>, inbox: &Inbox, core: Rc<Core>) {
         tokio::select! {
             biased;
             news = inbox.next() => {
+                for leaf in news.doors {
+                    match Entrance::open(leaf) {
+                        Ok(entrance) => {
+                            accepting.spawn_local(accept(Rc::clone(&core), Rc::clone(&entrance)));
+                            entrances.push(entrance);
+                        }
+                        Err(error) => tracing::error!(%error, "a door of the gateway cannot be opened"),
+                    }
+                }
                 if let Some(published) = news.table {
                     core.apply(&published);
                 }

@@ -56,7 +56,7 @@ async fn too_large(mut body: Incoming, waits: bool) -> Problem {
     if !waits {
         let _ = timeout(DISCARD_DEADLINE, async { while let Some(Ok(_)) = body.frame().await {} }).await;
     }
-    let detail = format!("the assignment is larger than {ASSIGNMENT_BYTES_MAX} bytes; give this node fewer replicas");
+    let detail = format!("the body is larger than {ASSIGNMENT_BYTES_MAX} bytes; give this node fewer replicas, or let them use fewer apps");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).and_close()
 }
 

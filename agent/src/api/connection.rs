@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use cluster::access::{self, Provenance};
 use cluster::fence::Refusal;
 use cluster::logs::Query;
+use cluster::wire::Stamp;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,10 +18,10 @@ use super::body::Body;
 use super::endpoint::Endpoint;
 use super::problem::Problem;
 use super::serve::Server;
-use super::{assignment, health, tunnel};
+use super::{assignment, endpoints, health, tunnel};
 use crate::logs;
 use crate::os;
-use crate::owner::{Busy, Request as Ask};
+use crate::owner::{Busy, Refused, Request as Ask};
 
 /// Chunks of a log that wait for its reader.
 const LOG_CHUNKS_MAX: usize = 4;
@@ -77,6 +78,10 @@ impl Connection {
                 let waits = request.headers().contains_key(EXPECT);
                 self.assign(request.into_body(), waits).await
             }
+            Endpoint::Endpoints => {
+                let waits = request.headers().contains_key(EXPECT);
+                self.take_endpoints(request.into_body(), waits).await
+            }
             Endpoint::Logs(id) => {
                 let query = Query::parse(request.uri().query().unwrap_or_default())
                     .map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, detail))?;
@@ -123,16 +128,13 @@ impl Connection {
         // A body may be large: a few at a time.
         let Ok(_permit) = self.server.large_bodies.acquire().await else { return Err(busy(Busy)) };
         let assignment = assignment::parse(&assignment::read(body, waits).await?)?;
-        match self.server.door.ask(|reply| Ask::Assign(Box::new(assignment), reply)).await.map_err(busy)? {
-            Ok(applied) => json(StatusCode::ACCEPTED, &serde_json::json!({ "applied": applied })),
-            Err(refused) => {
-                let status = match refused.refusal {
-                    Refusal::Older { .. } | Refusal::Foreign { .. } => StatusCode::CONFLICT,
-                    Refusal::Lacks(_) | Refusal::NoSpec(_) => StatusCode::UNPROCESSABLE_ENTITY,
-                };
-                Err(Problem::new(status, refused.refusal.to_string()).with_held(refused.held))
-            }
-        }
+        accepted(self.server.door.ask(|reply| Ask::Assign(Box::new(assignment), reply)).await.map_err(busy)?)
+    }
+
+    async fn take_endpoints(&self, body: Incoming, waits: bool) -> Result<Response<Body>, Problem> {
+        let Ok(_permit) = self.server.large_bodies.acquire().await else { return Err(busy(Busy)) };
+        let endpoints = endpoints::parse(&assignment::read(body, waits).await?)?;
+        accepted(self.server.door.ask(|reply| Ask::Endpoints(Box::new(endpoints), reply)).await.map_err(busy)?)
     }
 
     fn check_provenance(&self, request: &Request<Incoming>) -> Result<(), Problem> {
@@ -165,6 +167,20 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 /// A header field, where one that cannot be read is still one that is there.
 fn lossless<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}
+
+/// The answer to what was to be obeyed.
+fn accepted(outcome: Result<Stamp, Refused>) -> Result<Response<Body>, Problem> {
+    match outcome {
+        Ok(applied) => json(StatusCode::ACCEPTED, &serde_json::json!({ "applied": applied })),
+        Err(refused) => {
+            let status = match refused.refusal {
+                Refusal::Older { .. } | Refusal::Foreign { .. } => StatusCode::CONFLICT,
+                Refusal::Lacks(_) | Refusal::NoSpec(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            Err(Problem::new(status, refused.refusal.to_string()).with_held(refused.held))
+        }
+    }
 }
 
 fn busy(busy: Busy) -> Problem {

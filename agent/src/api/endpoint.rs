@@ -18,6 +18,8 @@ pub enum Endpoint {
     Observe,
     /// `PUT /v1/assignment`
     Assignment,
+    /// `PUT /v1/endpoints`
+    Endpoints,
     /// `GET /v1/replicas/{id}/logs`
     Logs(ReplicaId),
     /// `GET /v1/replicas/{id}/tunnel`
@@ -44,13 +46,14 @@ impl Endpoint {
             ["v1", "node"] => Ok(Endpoint::Node),
             ["v1", "observe"] => Ok(Endpoint::Observe),
             ["v1", "assignment"] => Ok(Endpoint::Assignment),
+            ["v1", "endpoints"] => Ok(Endpoint::Endpoints),
             ["v1", "replicas", id, "logs"] => Ok(Endpoint::Logs(replica(id)?)),
             ["v1", "replicas", id, "tunnel"] => Ok(Endpoint::Tunnel(replica(id)?)),
             ["v1", "replicas", id, "health", _] => Ok(Endpoint::Push(replica(id)?)),
             _ => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "an agent has no such path; it has /healthz, /metrics, /v1/node, /v1/observe, /v1/assignment, \
-                 /v1/replicas/ID/logs, /v1/replicas/ID/tunnel and /v1/replicas/ID/health/TOKEN (apps are reached through the controller)",
+                 /v1/endpoints, /v1/replicas/ID/logs, /v1/replicas/ID/tunnel and /v1/replicas/ID/health/TOKEN (apps are reached through the controller)",
             )),
         }
     }
@@ -59,7 +62,7 @@ impl Endpoint {
         match self {
             Endpoint::Health | Endpoint::Metrics | Endpoint::Node => "GET, HEAD",
             Endpoint::Observe | Endpoint::Logs(_) | Endpoint::Tunnel(_) => "GET",
-            Endpoint::Assignment => "PUT",
+            Endpoint::Assignment | Endpoint::Endpoints => "PUT",
             Endpoint::Push(_) => "POST",
         }
     }
@@ -88,7 +91,13 @@ mod tests {
         assert_eq!(find("GET", &format!("/v1/replicas/{id}/logs")), Ok(Endpoint::Logs(id.parse().unwrap())));
         assert_eq!(find("GET", &format!("/v1/replicas/{id}/tunnel")), Ok(Endpoint::Tunnel(id.parse().unwrap())));
         assert_eq!(find("POST", &format!("/v1/replicas/{id}/health/abc")), Ok(Endpoint::Push(id.parse().unwrap())));
-        for (method, path) in [("POST", "/v1/assignment"), ("GET", "/v1/assignment"), ("DELETE", "/v1/node"), ("HEAD", "/v1/observe")] {
+        for (method, path) in [
+            ("POST", "/v1/assignment"),
+            ("GET", "/v1/assignment"),
+            ("GET", "/v1/endpoints"),
+            ("DELETE", "/v1/node"),
+            ("HEAD", "/v1/observe"),
+        ] {
             assert_eq!(find(method, path), Err(405), "{method} {path}");
         }
         for path in ["/", "", "*", "/healthz/", "/v1", "/v1/node/", "//v1/node", "/V1/node", "/v1/replicas/../logs", "/v1/replicas/x/logs"]

@@ -1,4 +1,4 @@
-//! The agent's HTTP interface: seven paths on one port.
+//! The agent's HTTP interface: nine paths on one port.
 //!
 //! Absent from here: any state. What is asked goes to the owner; only bytes stay.
 
@@ -6,6 +6,7 @@ mod assignment;
 mod body;
 mod connection;
 mod endpoint;
+mod endpoints;
 mod health;
 mod problem;
 mod serve;

@@ -50,6 +50,10 @@ impl Owner {
         let (id, attempt) = (record.id, record.kept.attempt);
         let holding = holding.filter(|holding| holding.attempt.attempt == attempt);
         let directory = self.runtime.replica(id);
+        // It knows addresses already: where their ports are free they are the same.
+        if let Err(error) = self.uses.open(&record.spec.uses) {
+            tracing::warn!(replica = %id, "{error}");
+        }
         let Record { app, revision, spec, kept, port, socket, token, spawn, .. } = record;
         if let Some(socket) = socket {
             self.sockets.has(&app, id, socket, kept.wanted != AssignedPhase::Run);

@@ -80,7 +80,9 @@ impl Owner {
         let is_passed = slot.spec.socket == SocketMode::Pass;
         let reservation = if is_passed { None } else { Some(Reservation::new().map_err(|e| format!("there is no free port: {e}"))?) };
         let port = reservation.as_ref().map(Reservation::port);
-        let identity = Identity { id, app: &slot.app, node: &self.facts.name, port: port.unwrap_or(0) };
+        self.uses.open(&slot.spec.uses).map_err(|e| e.to_string())?;
+        let addresses = self.uses.variables(&slot.spec.uses);
+        let identity = Identity { id, app: &slot.app, node: &self.facts.name, port: port.unwrap_or(0), addresses: &addresses };
         let mut invocation = program::invocation(&search, &slot.spec, identity).map_err(|e| e.to_string())?;
         let directory = self.runtime.replica(id);
         if slot.spec.run_as.names_somebody() {

@@ -7,6 +7,7 @@ mod adopt;
 mod artifacts;
 mod assign;
 mod commands;
+mod endpoints;
 mod life;
 mod logs;
 mod request;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster::ReplicaId;
+use cluster::endpoints::Acknowledged;
 use cluster::fence::Held;
 use cluster::limits::missing;
 use cluster::socket::Sockets;
@@ -40,6 +42,7 @@ use crate::os::{self, ManagerWord, Signal, Signals};
 use crate::program::SearchPath;
 use crate::runtime_dir::RuntimeDir;
 use crate::slot::Slot;
+use crate::uses::Uses;
 
 use commands::Commands;
 pub use request::{Busy, Door, Refused, Request};
@@ -72,6 +75,8 @@ pub struct Ended {
     pub runtime: RuntimeDir,
     /// The directory of output.
     pub logs: LogDir,
+    /// The addresses of apps that are used.
+    pub uses: Uses,
     /// Guardian and replicas are to outlive this agent.
     pub is_kept: bool,
 }
@@ -109,6 +114,10 @@ pub struct Owner {
     /// Where this agent listens.
     api: SocketAddr,
     observers: Observers,
+    uses: Uses,
+    /// What the balancer works by may have changed since it was last said, which is this.
+    routes_are_news: bool,
+    routes_told: Option<Acknowledged>,
     /// Attempts that could not be made. They are told in a turn of their own: what follows may be another attempt, at once.
     failed: VecDeque<(ReplicaId, Event)>,
     /// Replicas of which something may have changed since it was last said.
@@ -129,6 +138,9 @@ impl Owner {
         Owner {
             clock: Clock::start(),
             observers: Observers::new(facts.instance),
+            uses: Uses::new(runtime.uses()),
+            routes_are_news: false,
+            routes_told: None,
             facts,
             runtime,
             logs,
@@ -172,7 +184,7 @@ impl Owner {
                     Signal::Terminate if self.keeper.keeps() && self.goodbye.is_none() => {
                         os::tell_manager(ManagerWord::Stopping);
                         tracing::info!(replicas = self.slots.len(), "letting go: guardian and replicas run on for the next agent");
-                        return Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, is_kept: true };
+                        return Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, uses: self.uses, is_kept: true };
                     }
                     Signal::Goodbye | Signal::Terminate if self.goodbye.is_some() => {
                         tracing::warn!("asked to end a second time: ending at once");
@@ -199,6 +211,7 @@ impl Owner {
                 Some(done) = self.checks.next() => self.checked(done),
                 Some((id, attempt, push)) = self.words.1.recv() => self.heard(id, attempt, push),
                 Some(_) = self.listeners.join_next() => {}
+                () = self.uses.changed() => self.routes_are_news = true,
                 Some(_) = self.removals.join_next() => {}
                 Some(request) = requests.recv() => self.answer(request),
             }
@@ -214,7 +227,7 @@ impl Owner {
         self.flush();
         // What is not done by then is done with the whole runtime directory.
         let _ = timeout(REMOVAL_DEADLINE, async { while self.removals.join_next().await.is_some() {} }).await;
-        Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, is_kept: false }
+        Ended { keeper: self.keeper, runtime: self.runtime, logs: self.logs, uses: self.uses, is_kept: false }
     }
 
     fn happened(&mut self, happening: Happening) {
@@ -276,7 +289,7 @@ impl Owner {
         let unobserved = self.observed_at_ms.map_or(0, |at| at + OBSERVED_FOR_MS + 1);
         let goodbye = self.goodbye.iter().flat_map(|goodbye| [goodbye.stop_at_ms, self.lease_until_ms, unobserved]);
         let goodbye = goodbye.filter(|at| *at > now_ms);
-        let flush = (!self.dirty.is_empty() || !self.gone.is_empty()).then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
+        let flush = self.has_news().then(|| self.flushed_at_ms + FLUSH_EVERY_MS);
         self.clock.instant(
             replicas
                 .chain(goodbye)
@@ -313,16 +326,21 @@ impl Owner {
         self.held.cluster.filter(|_| !self.slots.is_empty())
     }
 
-    fn snapshot(&self) -> Snapshot {
+    /// Something is to be said.
+    fn has_news(&self) -> bool {
+        !self.dirty.is_empty() || !self.gone.is_empty() || self.routes_are_news
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
         let now = self.clock.now();
         let replicas = self.slots.iter().map(|(id, slot)| slot.report(*id, now)).collect();
-        Snapshot { replicas, leaving: self.goodbye.is_some() }
+        Snapshot { replicas, leaving: self.goodbye.is_some(), routes: self.uses.acknowledged() }
     }
 
     /// Says what changed, unless something was said just now. True when something was said.
     fn flush(&mut self) -> bool {
         let now = self.clock.now();
-        if self.dirty.is_empty() && self.gone.is_empty() || now.mono_ms < self.flushed_at_ms + FLUSH_EVERY_MS {
+        if !self.has_news() || now.mono_ms < self.flushed_at_ms + FLUSH_EVERY_MS {
             return false;
         }
         self.flushed_at_ms = now.mono_ms;
@@ -333,6 +351,7 @@ impl Owner {
         if !reports.is_empty() {
             self.observers.changed(&reports, self.standing());
         }
+        self.tell_routes();
         true
     }
 

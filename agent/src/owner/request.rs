@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::ReplicaId;
+use cluster::endpoints::Endpoints;
 use cluster::fence::{Held, Refusal};
 use cluster::health::Push;
 use cluster::usage::ReplicaUsage;
@@ -25,6 +26,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 pub enum Request {
     /// Obey this.
     Assign(Box<Assignment>, oneshot::Sender<Result<Stamp, Refused>>),
+    /// Work by these.
+    Endpoints(Box<Endpoints>, oneshot::Sender<Result<Stamp, Refused>>),
     /// Watch; the token ends the connection of a watcher that does not read. `None`: there are too many.
     Observe(CancellationToken, oneshot::Sender<Option<mpsc::Receiver<Bytes>>>),
     /// Where is this replica?
@@ -39,7 +42,7 @@ pub enum Request {
     Metrics(oneshot::Sender<String>),
 }
 
-/// An assignment that was refused.
+/// An assignment that was refused, or endpoints.
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// Why.
@@ -87,6 +90,9 @@ impl Owner {
         match request {
             Request::Assign(assignment, reply) => {
                 let _ = reply.send(self.assign(*assignment));
+            }
+            Request::Endpoints(endpoints, reply) => {
+                let _ = reply.send(self.take_endpoints(*endpoints));
             }
             Request::Observe(cut, reply) => {
                 // What is waiting to be said is in the snapshot already, and what is gone is not in it.

@@ -40,6 +40,8 @@ mod sandbox;
 mod sockets;
 #[cfg(target_os = "linux")]
 mod store;
+#[cfg(target_os = "linux")]
+mod uses;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -66,6 +68,7 @@ fn runner() -> std::process::ExitCode {
         run_as::TESTS,
         sandbox::TESTS,
         sockets::TESTS,
+        uses::TESTS,
     ]
     .concat();
     let args: Vec<String> = std::env::args().skip(1).collect();

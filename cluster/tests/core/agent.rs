@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 
 use cluster::AppSpec;
+use cluster::endpoints::Endpoints;
 use cluster::fence::{Held, Refusal, Verdict, judge};
 use cluster::id::Counting;
+use cluster::route::RouteKey;
 use cluster::wire::{AGENT_SERVICE, AssignedPhase, Assignment, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Stamp};
 use cluster::{ClusterId, Event, InstanceId, NodeId, ReplicaId};
 
+use crate::balancer::Balancer;
+
+/// What the pretended agents can do beyond the basics.
+const ABILITIES: &[&str] = &[cluster::app::ABILITY_USES];
 /// A program that never accepts a connection.
 pub const NEVER_READY: &str = "never-ready";
 
@@ -29,6 +35,7 @@ pub struct Agent {
     pub replicas: BTreeMap<ReplicaId, (ReplicaReport, AssignedPhase)>,
     /// What it was told to run for each replica, at first.
     pub specs: BTreeMap<ReplicaId, AppSpec>,
+    pub balancer: Balancer,
     pub outbox: Vec<News>,
 }
 
@@ -46,6 +53,7 @@ impl Agent {
             history: vec![],
             replicas: BTreeMap::new(),
             specs: BTreeMap::new(),
+            balancer: Balancer::default(),
             outbox: vec![],
         }
     }
@@ -53,6 +61,7 @@ impl Agent {
     pub fn die(&mut self) {
         self.alive = false;
         self.leaving = false;
+        self.balancer = Balancer::default();
         self.outbox.clear();
         self.history.clear();
         if !self.keeps {
@@ -98,10 +107,21 @@ impl Agent {
         Event::Line { node, line }
     }
 
+    pub fn put_endpoints(&mut self, incoming: Endpoints) {
+        self.outbox.extend(self.balancer.put(incoming, self.held, !self.replicas.is_empty()).map(News::Routes));
+    }
+
+    /// Requests of its balancer begin or end on routes that left the table.
+    pub fn set_in_flight(&mut self, in_flight: BTreeMap<RouteKey, u64>) {
+        self.balancer.in_flight = in_flight;
+        self.outbox.extend(self.balancer.acknowledged().map(News::Routes));
+    }
+
     pub fn put(&mut self, assignment: &Assignment) -> Result<(), Refusal> {
-        if judge(self.held, !self.replicas.is_empty(), &[], assignment)? == Verdict::Renew {
+        if judge(self.held, !self.replicas.is_empty(), ABILITIES, assignment)? == Verdict::Renew {
             return Ok(());
         }
+        self.balancer.listen_to(assignment.cluster);
         self.held = Held { cluster: Some(assignment.cluster), stamp: Some(assignment.stamp) };
         self.history.push((self.instance, assignment.stamp));
         let wanted: BTreeMap<ReplicaId, AssignedPhase> = assignment.replicas.iter().map(|r| (r.id, r.phase)).collect();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+mod balancer;
 mod finished;
 mod keeping;
 mod placing;

@@ -3,9 +3,12 @@
 //! A world of pretended agents obeys assignments through the same fence as the real one; everything runs from one list of
 //! random faults, so a failure replays.
 
+use std::collections::BTreeSet;
+
 use cluster::IdSource;
 use cluster::node::NodeState;
 use cluster::plan::{ActionKind, plan};
+use cluster::route::RouteKey;
 use cluster::wire::AssignedPhase;
 use proptest::prelude::*;
 
@@ -100,6 +103,29 @@ fn check(world: &World) {
     }
 }
 
+/// Checks whom an ordered stop waits for, and for how long.
+fn check_stops(world: &World) {
+    for step in &world.last {
+        for action in
+            step.plan.actions.iter().filter(|action| action.kind == ActionKind::Stop && action.reason.contains("no requests left"))
+        {
+            for (nth, agent) in world.agents.iter().enumerate() {
+                let is_live = step.after.nodes.values().any(|node| {
+                    !node.is_gone() && node.is_ours() && node.facts.as_ref().is_some_and(|facts| facts.instance == agent.instance)
+                });
+                let known =
+                    agent.balancer.endpoints.iter().filter(|_| is_live && agent.alive).flat_map(|endpoints| endpoints.apps.values());
+                let knows_it = known.flat_map(|app| &app.replicas).any(|route| route.key.replica == action.replica);
+                assert!(!knows_it, "{} is stopped, and the balancer of agent {nth} may send it requests", action.replica);
+            }
+        }
+        for (id, slot) in step.after.slots.iter().filter(|(_, slot)| slot.phase == AssignedPhase::Drain) {
+            let drained_ms = slot.drain_at_ms.map_or(0, |at| step.now.since_ms(at));
+            assert!(drained_ms < 10_000, "{id} has drained for {drained_ms} ms, longer than it may");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -115,10 +141,56 @@ proptest! {
     }
 
     #[test]
-    fn converges_in_a_bounded_number_of_steps_once_faults_stop(
-        nodes in 1usize..5, count in 0u32..12, faults in prop::collection::vec(fault(), 0..40)
+    fn no_replica_is_stopped_for_want_of_requests_while_a_live_balancer_knows_it_and_no_drain_outlasts_its_deadline(
+        nodes in 1usize..5, faults in prop::collection::vec(fault(), 1..40)
     ) {
         let mut world = World::new(nodes);
+        world.use_each_other();
+        world.run(20);
+        for fault in &faults {
+            inject(&mut world, fault);
+            world.run_checked(1, check_stops);
+        }
+        world.run_checked(250, check_stops);
+    }
+
+    #[test]
+    fn every_balancer_that_is_heard_works_by_the_table_once_faults_stop(
+        nodes in 1usize..5, count in 1u32..12, faults in prop::collection::vec(fault(), 0..30)
+    ) {
+        let mut world = World::new(nodes);
+        world.use_each_other();
+        for fault in &faults {
+            inject(&mut world, fault);
+            world.run(1);
+        }
+        for nth in 0..nodes {
+            world.set_reachable(nth, true);
+            world.restart_if_dead(nth);
+            world.add_back(nth);
+        }
+        world.scale(count);
+        world.run(600);
+        let table: BTreeSet<RouteKey> = world.controller.table.routes().map(|(_, route)| route.key).collect();
+        prop_assert_eq!(table.len(), count as usize);
+        for agent in world.agents.iter().filter(|agent| !agent.replicas.is_empty()) {
+            let known = agent.balancer.endpoints.iter().flat_map(|endpoints| endpoints.apps.values()).flat_map(|app| &app.replicas);
+            prop_assert_eq!(&known.map(|route| route.key).collect::<BTreeSet<_>>(), &table);
+        }
+        // Nothing is said again without need.
+        let before: Vec<_> = world.controller.nodes.values().map(|node| node.endpoints_generation).collect();
+        world.run(100);
+        prop_assert_eq!(before, world.controller.nodes.values().map(|node| node.endpoints_generation).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn converges_in_a_bounded_number_of_steps_once_faults_stop(
+        nodes in 1usize..5, count in 0u32..12, faults in prop::collection::vec(fault(), 0..40), uses in any::<bool>()
+    ) {
+        let mut world = World::new(nodes);
+        if uses {
+            world.use_each_other();
+        }
         for fault in &faults {
             inject(&mut world, fault);
             world.run(1);

@@ -42,6 +42,42 @@ fn what_came_back_and_is_not_wanted_finishes_the_requests_that_it_has() {
 }
 
 #[test]
+fn a_stop_waits_for_the_requests_of_an_agents_balancer_and_not_for_those_of_a_lost_one() {
+    let mut world = World::new(2);
+    world.use_each_other();
+    world.scale(4);
+    world.run(20);
+    let busy = world.controller.table.routes().find(|(_, route)| route.node == NodeId(1)).unwrap().1.key;
+    // Both nodes keep one; the one that goes has a request of the other node's balancer under way.
+    world.scale(2);
+    world.run(1);
+    let going: Vec<_> = world.controller.slots.iter().filter(|(_, slot)| slot.node == NodeId(1) && slot.drain_at_ms.is_some()).collect();
+    let going = cluster::route::RouteKey { replica: *going[0].0, ..busy };
+    world.agents[1].set_in_flight([(going, 1)].into());
+    world.run(60);
+    assert!(world.process_ids().contains(&(going.replica, going.attempt)), "it was stopped with a request under way");
+    world.kill(1);
+    world.run(20);
+    assert!(!world.process_ids().contains(&(going.replica, going.attempt)), "a dead agent was waited for");
+}
+
+#[test]
+fn an_agent_that_runs_nothing_which_uses_an_app_hears_of_no_endpoints() {
+    let mut world = World::new(2);
+    world.scale(4);
+    world.run(40);
+    assert!(world.agents.iter().all(|agent| agent.balancer.endpoints.is_none()));
+    world.use_each_other();
+    world.run(20);
+    assert!(world.agents.iter().all(|agent| agent.balancer.endpoints.is_some()));
+    // Where the last user went, nothing is to be called any more.
+    world.scale(1);
+    world.run(40);
+    let idle = world.agents.iter().find(|agent| agent.replicas.is_empty()).unwrap();
+    assert!(idle.balancer.endpoints.as_ref().unwrap().apps.is_empty());
+}
+
+#[test]
 fn a_killed_agent_is_replaced_within_a_second_and_a_leaving_one_before_it_stops_anything() {
     let mut world = World::new(2);
     world.scale(4);

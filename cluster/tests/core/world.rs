@@ -1,15 +1,17 @@
 //! A pretended world around the control loop: agents that obey, a network that can be cut, a store that survives.
 
+mod members;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::apply::{applied, deleted};
-use cluster::fence::Held;
+use cluster::endpoints::Endpoints;
 use cluster::id::Counting;
 use cluster::liveness::redial_after_ms;
 use cluster::origin::Origin;
 use cluster::plan::Plan;
 use cluster::route::{RouteAck, RouteKey};
-use cluster::wire::{AssignedPhase, Assignment, Heartbeat, Leaving, News, ObservedPhase, Snapshot, Stamp};
+use cluster::wire::{AssignedPhase, Assignment, Heartbeat, Leaving, News, ObservedPhase, Snapshot};
 use cluster::{App, AppSpec, ClusterId, ClusterState, InstanceId, NodeId, Now, ReplicaId, Settings};
 use cluster::{Event, Member};
 
@@ -48,6 +50,7 @@ struct Link {
     heard_ms: u64,
     seq: u64,
     inbox: Option<Assignment>,
+    endpoints: Option<Endpoints>,
 }
 
 impl World {
@@ -107,6 +110,12 @@ impl World {
         self.desire();
     }
 
+    /// The replicas of the app call each other.
+    pub fn use_each_other(&mut self) {
+        self.apps[0].spec.uses = vec![self.apps[0].name.clone()];
+        self.desire();
+    }
+
     fn agent(&mut self, nth: usize) -> Option<&mut Agent> {
         self.agents.get_mut(nth)
     }
@@ -159,68 +168,6 @@ impl World {
             let report = report.clone();
             agent.outbox.push(News::Replica(report));
         }
-    }
-
-    pub fn remove(&mut self, nth: usize) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.id == NodeId(nth as u128 + 1)) {
-            member.removed = true;
-            self.desire();
-        }
-    }
-
-    pub fn add_back(&mut self, nth: usize) {
-        if nth >= self.agents.len() {
-            return;
-        }
-        let id = NodeId(nth as u128 + 1);
-        match self.members.iter_mut().find(|member| member.id == id) {
-            Some(member) => member.removed = false,
-            None => {
-                let url = format!("http://10.0.0.{}:9091", nth + 1).parse().unwrap();
-                self.members.push(Member::new(id, url));
-                self.links.insert(id, Link { agent: nth, ..Link::default() });
-            }
-        }
-        self.desire();
-    }
-
-    /// The labels that an operator gives to a node.
-    pub fn label(&mut self, nth: usize, labels: &[(&str, &str)]) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.id == NodeId(nth as u128 + 1)) {
-            member.labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            self.desire();
-        }
-    }
-
-    pub fn take_over(&mut self, nth: usize) {
-        self.members.iter_mut().find(|member| member.id == NodeId(nth as u128 + 1)).unwrap().take_over = true;
-        self.desire();
-    }
-
-    /// Another cluster takes an agent over.
-    pub fn be_robbed(&mut self, nth: usize) {
-        let agent = &mut self.agents[nth];
-        agent.held = Held { cluster: Some(ClusterId(999)), stamp: Some(Stamp { epoch: 1, generation: 1 }) };
-    }
-
-    pub fn add_alias(&mut self, nth: usize) {
-        let id = NodeId(500);
-        self.members.push(Member::new(id, "http://alias.example:9091".parse().unwrap()));
-        self.links.insert(id, Link { agent: nth, ..Link::default() });
-        self.desire();
-    }
-
-    pub fn remove_alias(&mut self) {
-        self.members.iter_mut().filter(|member| member.id == NodeId(500)).for_each(|member| member.removed = true);
-        self.desire();
-    }
-
-    pub fn empty_store(&mut self) {
-        self.apps = vec![App::builtin()];
-        self.members.clear();
-        self.epoch = 0;
-        self.controller.cluster = ClusterId(self.controller.cluster.0 + 1);
-        self.restart_controller();
     }
 
     pub fn restart_controller(&mut self) {
@@ -276,6 +223,11 @@ impl World {
                 link.inbox = Some(assignment);
             }
         }
+        for (node, endpoints) in effects.endpoints {
+            if let Some(link) = self.links.get_mut(&node) {
+                link.endpoints = Some(endpoints);
+            }
+        }
         if let Some(at_least) = effects.raise_epoch_at_least {
             self.epoch = self.epoch.max(at_least - 1) + 1;
             self.controller.observe(Event::EpochRaised(self.epoch), self.now);
@@ -318,7 +270,7 @@ impl World {
                 link.seq = 0;
                 link.heard_ms = now.mono_ms;
                 events.push(Event::Connected { node: id, facts: agent.facts(link.agent) });
-                let snapshot = Snapshot { replicas: agent.reports(), leaving: agent.leaving };
+                let snapshot = Snapshot { replicas: agent.reports(), leaving: agent.leaving, routes: agent.balancer.acknowledged() };
                 events.push(agent.line(id, &mut link.seq, News::Snapshot(snapshot)));
             } else {
                 link.failures += 1;
@@ -340,6 +292,12 @@ impl World {
                 Ok(()) => Event::PutAccepted { node: id, stamp: assignment.stamp },
                 Err(refusal) => Event::PutConflict { node: id, stamp: assignment.stamp, held: agent.held, detail: refusal.to_string() },
             });
+        }
+        if link.connected
+            && agent.reachable
+            && let Some(endpoints) = link.endpoints.take()
+        {
+            agent.put_endpoints(endpoints);
         }
         for event in events {
             self.controller.observe(event, now);

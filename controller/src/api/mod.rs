@@ -6,6 +6,7 @@
 mod apps;
 mod body;
 mod calls;
+mod endpoints;
 mod exposition;
 mod gateway_metrics;
 mod json;
@@ -121,6 +122,7 @@ impl Api {
             .route("/metrics", get(metrics::metrics))
             .route("/v1/status", get(reads::status_v1))
             .route("/v1/apps", get(reads::apps))
+            .route("/v1/apps/{name}/endpoints", get(endpoints::endpoints))
             .route("/v1/apps/{name}", get(reads::app).put(specs::put).delete(specs::delete))
             .route("/v1/apps/{name}/spec", get(specs::spec_of))
             .route("/v1/apps/{name}/scale", post(apps::scale_one))

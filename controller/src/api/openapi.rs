@@ -4,7 +4,7 @@ use utoipa::OpenApi;
 use utoipa::openapi;
 
 use super::json::Json;
-use super::{apps, labels, logs, metrics, nodes, reads, routes, specs};
+use super::{apps, endpoints, labels, logs, metrics, nodes, reads, routes, specs};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,6 +25,7 @@ Bodies are JSON whatever their Content-Type; every refusal is an application/pro
         reads::status_v1,
         reads::apps,
         reads::app,
+        endpoints::endpoints,
         reads::nodes,
         labels::label,
         reads::replicas,

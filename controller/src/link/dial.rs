@@ -1,11 +1,12 @@
-//! The two tasks of a node: one dials its agent and reads what it observes, one tells it what to run.
+//! The three tasks of a node: one dials its agent and reads what it observes, one tells it what to run, one whom its replicas may call.
 //!
-//! Both only report. Neither decides anything, and neither gives up.
+//! They only report. None decides anything, and none gives up.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::Event;
+use cluster::endpoints::Endpoints;
 use cluster::wire::Assignment;
 use cluster::{NodeId, liveness};
 use tokio::sync::{Notify, mpsc, watch};
@@ -85,6 +86,18 @@ pub async fn assign(
         };
         if events.send(event.into()).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Sends endpoints, and of several only the last. That they came is said in the stream of observations; if it is not, they come again.
+pub async fn tell_endpoints(node: NodeId, link: Arc<dyn Link>, mut endpoints: watch::Receiver<Option<Arc<Endpoints>>>) {
+    while endpoints.changed().await.is_ok() {
+        let Some(endpoints) = endpoints.borrow_and_update().clone() else { continue };
+        match link.put_endpoints(&endpoints).await {
+            Ok(Put::Accepted) => {}
+            Ok(Put::Conflict { detail, .. }) => tracing::debug!(%node, "endpoints were refused: {detail}"),
+            Err(error) => tracing::debug!(%node, %error, "endpoints were not taken"),
         }
     }
 }

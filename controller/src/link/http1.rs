@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster::endpoints::Endpoints;
 use cluster::fence::Held;
 use cluster::wire::{AGENT_SERVICE, Assignment, NodeFacts};
 use cluster::{NodeUrl, ReplicaId};
@@ -70,7 +71,7 @@ struct Http1Link {
     end: CancellationToken,
     /// Where an agent answered last.
     answered_at: Mutex<Option<SocketAddr>>,
-    /// A connection that is kept for assignments.
+    /// A connection that is kept for assignments and endpoints.
     for_puts: tokio::sync::Mutex<Option<(Sender, SocketAddr)>>,
 }
 
@@ -180,10 +181,10 @@ impl Http1Link {
         .await
     }
 
-    async fn put_on(&self, sender: &mut Sender, address: SocketAddr, json: &Bytes) -> Result<Put, Error> {
+    async fn put_on(&self, sender: &mut Sender, address: SocketAddr, path: &str, json: &Bytes) -> Result<Put, Error> {
         let at = address.to_string();
         within(ANSWER, &at, async {
-            let response = send(sender, address, Method::PUT, "/v1/assignment", json.clone()).await?;
+            let response = send(sender, address, Method::PUT, path, json.clone()).await?;
             let status = response.status();
             let body = whole(response, &at).await?;
             if status == StatusCode::ACCEPTED {
@@ -198,17 +199,17 @@ impl Http1Link {
         .await
     }
 
-    async fn put_somehow(&self, assignment: &Assignment) -> Result<Put, Error> {
-        let json = Bytes::from(serde_json::to_vec(assignment).map_err(|error| Error::Garbled {
+    async fn put_somehow(&self, path: &str, body: &(impl serde::Serialize + Sync)) -> Result<Put, Error> {
+        let json = Bytes::from(serde_json::to_vec(body).map_err(|error| Error::Garbled {
             at: self.url.authority(),
-            reason: format!("the assignment cannot be written as JSON: {error}"),
+            reason: format!("the body of PUT {path} cannot be written as JSON: {error}"),
         })?);
         let mut kept = self.for_puts.lock().await;
         // Taken out: a call that is given up half-way must not leave its connection to the next.
         if let Some((mut sender, address)) = kept.take()
             && sender.ready().await.is_ok()
         {
-            match self.put_on(&mut sender, address, &json).await {
+            match self.put_on(&mut sender, address, path, &json).await {
                 // The agent closed it in the meantime, and a PUT may be said twice.
                 Err(Error::Broken { .. }) => {}
                 outcome => {
@@ -220,7 +221,7 @@ impl Http1Link {
             }
         }
         let (mut sender, address) = self.connect_any().await?;
-        let outcome = self.put_on(&mut sender, address, &json).await;
+        let outcome = self.put_on(&mut sender, address, path, &json).await;
         if matches!(outcome, Ok(_) | Err(Error::Answered { .. })) {
             *kept = Some((sender, address));
         }
@@ -288,7 +289,11 @@ impl Link for Http1Link {
     }
 
     fn put<'a>(&'a self, assignment: &'a Assignment) -> Answer<'a, Put> {
-        Box::pin(async { within(ANSWER, &self.url.authority(), self.put_somehow(assignment)).await })
+        Box::pin(async { within(ANSWER, &self.url.authority(), self.put_somehow("/v1/assignment", assignment)).await })
+    }
+
+    fn put_endpoints<'a>(&'a self, endpoints: &'a Endpoints) -> Answer<'a, Put> {
+        Box::pin(async { within(ANSWER, &self.url.authority(), self.put_somehow("/v1/endpoints", endpoints)).await })
     }
 
     fn logs<'a>(&'a self, replica: ReplicaId, query: &'a str) -> Answer<'a, Response<Passed>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cluster::Member;
 use cluster::NodeId;
+use cluster::endpoints::Endpoints;
 use cluster::wire::Assignment;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ pub struct Links {
 struct Running {
     link: Arc<dyn Link>,
     assignments: watch::Sender<Option<Arc<Assignment>>>,
+    endpoints: watch::Sender<Option<Arc<Endpoints>>>,
     dial_now: Arc<Notify>,
     end: CancellationToken,
 }
@@ -55,20 +57,30 @@ impl Links {
     fn start(&self, member: &Member) -> Running {
         let link = self.dialer.link(&member.url);
         let (assignments, latest) = watch::channel(None);
+        let (endpoints, latest_endpoints) = watch::channel(None);
         let dial_now = Arc::new(Notify::new());
         let end = self.end.child_token();
         let observing = dial::observe(member.id, Arc::clone(&link), self.events.clone(), Arc::clone(&dial_now));
         let assigning = dial::assign(member.id, Arc::clone(&link), self.events.clone(), latest);
-        let (first, second) = (end.clone(), end.clone());
+        let telling = dial::tell_endpoints(member.id, Arc::clone(&link), latest_endpoints);
+        let (first, second, third) = (end.clone(), end.clone(), end.clone());
         self.tasks.spawn(async move { first.run_until_cancelled(observing).await });
         self.tasks.spawn(async move { second.run_until_cancelled(assigning).await });
-        Running { link, assignments, dial_now, end }
+        self.tasks.spawn(async move { third.run_until_cancelled(telling).await });
+        Running { link, assignments, endpoints, dial_now, end }
     }
 
     /// Sends a node its assignment, in place of one that was not sent yet.
     pub fn assign(&self, node: NodeId, assignment: Assignment) {
         if let Some(running) = self.nodes.get(&node) {
             running.assignments.send_replace(Some(Arc::new(assignment)));
+        }
+    }
+
+    /// Sends a node its endpoints, in place of others that were not sent yet.
+    pub fn tell_endpoints(&self, node: NodeId, endpoints: Endpoints) {
+        if let Some(running) = self.nodes.get(&node) {
+            running.endpoints.send_replace(Some(Arc::new(endpoints)));
         }
     }
 

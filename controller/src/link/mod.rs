@@ -11,6 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use cluster::endpoints::Endpoints;
 use cluster::fence::Held;
 use cluster::wire::{Assignment, NodeFacts, ObserveLine};
 use cluster::{NodeUrl, ReplicaId};
@@ -90,7 +91,7 @@ impl Error {
     }
 }
 
-/// What became of an assignment.
+/// What became of an assignment, or of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {
     /// 202.
@@ -120,6 +121,9 @@ pub trait Link: Send + Sync + 'static {
 
     /// `PUT /v1/assignment`.
     fn put<'a>(&'a self, assignment: &'a Assignment) -> Answer<'a, Put>;
+
+    /// `PUT /v1/endpoints`.
+    fn put_endpoints<'a>(&'a self, endpoints: &'a Endpoints) -> Answer<'a, Put>;
 
     /// `GET /v1/replicas/{id}/logs`; `query` is what stands behind the `?`.
     fn logs<'a>(&'a self, replica: ReplicaId, query: &'a str) -> Answer<'a, http::Response<Passed>>;

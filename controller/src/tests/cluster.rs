@@ -3,11 +3,12 @@
 use cluster::Member;
 use cluster::fence::Held;
 use cluster::wire::Stamp;
-use cluster::{ClusterId, ReplicaId};
+use cluster::{App, ClusterId, ReplicaId};
 
 use super::rig::agent::{FakeAgent, Mood, running};
 use super::rig::controller::TestController;
 use super::rig::eventually;
+use crate::store::{self, Change};
 
 #[tokio::test]
 async fn a_controller_that_starts_again_adopts_what_runs() {
@@ -138,4 +139,35 @@ async fn a_store_that_was_lost_stops_nothing() {
     let members: Vec<Member> = emptied.store.watch().borrow().members.values().cloned().collect();
     assert_eq!(members.len(), 1);
     emptied.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_whose_replicas_use_an_app_is_told_its_endpoints_and_they_are_listed() {
+    let (controller, agent) = (TestController::start().await, FakeAgent::start().await);
+    let uses_itself = store::update(&*controller.store, |desired| {
+        let mut app: App = desired.apps.values().next().unwrap().clone();
+        app.spec.uses = vec![app.name.clone(), "nobody".parse().unwrap()];
+        Ok::<_, store::Error>((Change { put_apps: vec![app], ..Change::default() }, ()))
+    });
+    uses_itself.await.unwrap();
+    controller.add(&agent.url()).await;
+    controller.scale(2).await;
+    controller.until_ready(2).await;
+    let told = eventually("the agent is told both", || async {
+        let told = agent.endpoints()?;
+        told.apps.values().any(|app| app.replicas.len() == 2).then_some(told)
+    })
+    .await;
+    assert_eq!(told.cluster, ClusterId(7));
+    assert_eq!(told.apps.len(), 1);
+    let listed = controller.get("/v1/apps/worker/endpoints").await;
+    let endpoints = listed["endpoints"].as_array().unwrap();
+    assert_eq!(endpoints.len(), 2, "{listed}");
+    assert_eq!((&endpoints[0]["node"], &endpoints[0]["revision"]), (&agent.url().into(), &1.into()));
+    assert!(endpoints[0]["target"].as_str().unwrap().starts_with("127.0.0.1:"), "{listed}");
+    controller.call(http::Method::GET, "/v1/apps/nobody/endpoints", "").await.problem();
+    // What goes is stopped in order: the agent's balancer acknowledges.
+    controller.scale(1).await;
+    eventually("one is left", || async { (agent.replicas().len() == 1).then_some(()) }).await;
+    controller.stop().await;
 }

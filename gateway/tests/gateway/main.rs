@@ -3,6 +3,7 @@
 
 mod access_log;
 mod answers;
+mod app_door;
 mod balance;
 mod chunked;
 mod client;

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster::app::ABILITY_USES;
+use cluster::endpoints::{Acknowledged, Endpoints};
 use cluster::fence::{self, Held};
+use cluster::route::RouteAck;
 use cluster::usage::{HostUsage, ReplicaUsage, Usage, Uses};
 use cluster::wire::{
     AGENT_SERVICE, AssignedPhase, Assignment, Heartbeat, News, NodeFacts, ObserveLine, ObservedPhase, ReplicaReport, Snapshot,
@@ -52,6 +55,7 @@ struct State {
     held: Held,
     replicas: BTreeMap<ReplicaId, ReplicaReport>,
     assignments: Vec<Assignment>,
+    endpoints: Option<Endpoints>,
 }
 
 /// A scripted agent.
@@ -134,6 +138,11 @@ impl FakeAgent {
         self.state.lock().unwrap().assignments.clone()
     }
 
+    /// The endpoints that it got last.
+    pub fn endpoints(&self) -> Option<Endpoints> {
+        self.state.lock().unwrap().endpoints.clone()
+    }
+
     /// The replicas that it runs.
     pub fn replicas(&self) -> Vec<ReplicaReport> {
         self.state.lock().unwrap().replicas.values().cloned().collect()
@@ -175,6 +184,12 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>, changed: w
             let answer = assign(&mut state.lock().unwrap(), serde_json::from_slice(&body).unwrap());
             changed.send_modify(|version| *version += 1);
             answer
+        }
+        (&Method::PUT, "/v1/endpoints") => {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            state.lock().unwrap().endpoints = Some(serde_json::from_slice(&body).unwrap());
+            changed.send_modify(|version| *version += 1);
+            text(StatusCode::ACCEPTED, "")
         }
         (&Method::GET, path) if path.starts_with("/v1/replicas/") => {
             let query = request.uri().query().unwrap_or_default();
@@ -221,7 +236,7 @@ fn observe(state: Arc<Mutex<State>>, changed: watch::Sender<u64>) -> Answer {
 fn line(state: &State, seq: u64, changed: bool) -> Bytes {
     let runs_anything = !state.replicas.is_empty();
     let news = match changed {
-        true => News::Snapshot(Snapshot { replicas: state.replicas.values().cloned().collect(), leaving: false }),
+        true => News::Snapshot(Snapshot { replicas: state.replicas.values().cloned().collect(), leaving: false, routes: routes(state) }),
         false => News::Heartbeat(Heartbeat {}),
     };
     let cluster = state.held.cluster.filter(|_| runs_anything);
@@ -238,6 +253,10 @@ fn line(state: &State, seq: u64, changed: bool) -> Bytes {
     json.into()
 }
 
+fn routes(state: &State) -> Option<Acknowledged> {
+    state.endpoints.as_ref().map(|endpoints| Acknowledged::new(endpoints.stamp, endpoints.version, &RouteAck::default()))
+}
+
 /// What its replicas and its host use: always the same.
 fn usage(state: &State) -> Usage {
     let uses = Uses { cpu_ms: 4_250, cpu_milli: 100, memory_bytes: 3 << 20, open_files: 9, threads: 4, processes: 2 };
@@ -251,7 +270,7 @@ fn assign(state: &mut State, assignment: Assignment) -> Answer {
     if state.mood == Mood::Unable {
         return json(StatusCode::UNPROCESSABLE_ENTITY, &serde_json::json!({"detail": "this agent cannot do that"}));
     }
-    if let Err(refusal) = fence::judge(state.held, !state.replicas.is_empty(), &[], &assignment) {
+    if let Err(refusal) = fence::judge(state.held, !state.replicas.is_empty(), &[ABILITY_USES], &assignment) {
         let body = serde_json::json!({"detail": refusal.to_string(), "held": state.held});
         return json(StatusCode::CONFLICT, &body);
     }
