@@ -6,6 +6,7 @@ pub mod nodes;
 pub mod remove_node;
 pub mod scale;
 pub mod schema;
+pub mod spec_files;
 pub mod status;
 pub mod validate;
 mod wide;
