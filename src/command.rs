@@ -1,6 +1,7 @@
 //! The operator's commands: one verb, one file, one call.
 
 pub mod add_node;
+pub mod label;
 pub mod logs;
 pub mod nodes;
 pub mod remove_node;

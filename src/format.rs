@@ -6,7 +6,7 @@ pub enum Format {
     /// Tables that fit most terminals
     #[default]
     Table,
-    /// Tables with what is used of processors, memory, files and threads
+    /// Tables with labels, and with what is used of processors, memory, files and threads
     Wide,
     /// The controller's own JSON
     Json,

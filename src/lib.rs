@@ -20,6 +20,7 @@ mod output;
 mod parent;
 mod role;
 mod signals;
+mod size;
 mod table;
 mod view;
 

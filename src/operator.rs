@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use cluster::node_url::NodeUrl;
 
 use crate::client::Client;
-use crate::command::{add_node, logs, nodes, remove_node, scale, schema, status, validate};
+use crate::command::{add_node, label, logs, nodes, remove_node, scale, schema, status, validate};
 use crate::demo;
 use crate::role::{self, Role, agent::AgentArgs, controller::ControllerArgs, worker::WorkerArgs};
 use crate::{failure, go_dash};
@@ -37,6 +37,7 @@ enum Command {
     Nodes(nodes::Args),
     AddNode(add_node::Args),
     RemoveNode(remove_node::Args),
+    Label(label::Args),
     Scale(scale::Args),
     Logs(logs::Args),
     Validate(validate::Args),
@@ -64,6 +65,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Command::Nodes(args) => operate(nodes::run(&client, args)),
         Command::AddNode(args) => operate(add_node::run(&client, args)),
         Command::RemoveNode(args) => operate(remove_node::run(&client, args)),
+        Command::Label(args) => operate(label::run(&client, args)),
         Command::Scale(args) => operate(scale::run(&client, args)),
         Command::Logs(args) => operate(logs::run(&client, args)),
         Command::Demo(args) => operate(demo::run(args)),

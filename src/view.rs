@@ -53,6 +53,9 @@ pub struct Node {
     /// How many replicas it runs.
     #[serde(default)]
     pub replicas: u64,
+    /// What is said of its host.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// What its host uses.
     #[serde(default)]
     pub usage: Option<HostUsage>,
@@ -136,6 +139,13 @@ pub struct HostUsage {
     pub load_1m: f64,
     /// How long ago it was started.
     pub uptime_seconds: f64,
+}
+
+impl Node {
+    /// Its labels, as they are written: `disk=ssd,zone=a`.
+    pub fn labels(&self) -> String {
+        self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    }
 }
 
 impl Status {

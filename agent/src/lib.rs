@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod api;
+mod artifact;
 mod check;
 mod clock;
 mod config;
@@ -28,7 +29,7 @@ mod slot;
 mod usage;
 mod uses;
 
-pub use config::Config;
+pub use config::{CACHE_BYTES_MAX, Config};
 pub use guardian::GUARDIAN_ARG;
 pub use os::guardian_main;
 pub use run::{Error, run};

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use cluster::app::AppName;
 use cluster::usage::{HostUsage, ReplicaUsage};
 
+use crate::artifact::Counts;
 use crate::check::Meters;
 
 /// The figures of one moment.
@@ -27,6 +28,8 @@ pub struct Figures {
     pub refused_total: u64,
     /// Bytes of output that could not be kept.
     pub log_dropped_bytes_total: u64,
+    /// Artifacts.
+    pub artifacts: Counts,
     /// Health checks.
     pub checks: Meters,
     /// The name of this node.
@@ -62,6 +65,10 @@ impl Figures {
                 "Bytes that replicas wrote and the disk did not take.",
                 self.log_dropped_bytes_total,
             ),
+            ("ostler_agent_artifacts_made_total", "counter", "Artifacts downloaded and unpacked.", self.artifacts.made_total),
+            ("ostler_agent_artifact_failures_total", "counter", "Artifacts that could not be made ready.", self.artifacts.failed_total),
+            ("ostler_agent_artifact_downloaded_bytes_total", "counter", "Bytes of artifacts downloaded.", self.artifacts.bytes_total),
+            ("ostler_agent_artifact_cache_bytes", "gauge", "Bytes in the cache of artifacts.", self.artifacts.cache_bytes),
         ];
         for (name, kind, help, value) in single {
             header(&mut text, name, kind, help);

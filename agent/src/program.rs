@@ -60,6 +60,8 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchPath {
     directories: Vec<PathBuf>,
+    /// What relative names with a slash begin at; the working directory unless said.
+    base: Option<PathBuf>,
 }
 
 impl SearchPath {
@@ -72,7 +74,13 @@ impl SearchPath {
             // An empty entry means the working directory, which came first.
             directories.extend(env::split_paths(&path).filter(|entry| entry.is_absolute()));
         }
-        SearchPath { directories }
+        SearchPath { directories, base: None }
+    }
+
+    /// What comes first is the directory of an artifact: names with a slash are relative to it, and it is looked into before all others.
+    pub fn within(&self, artifact: &Path) -> Self {
+        let directories = std::iter::once(artifact.to_owned()).chain(self.directories.iter().cloned()).collect();
+        SearchPath { directories, base: Some(artifact.to_owned()) }
     }
 
     /// The program that `name` means.
@@ -84,7 +92,8 @@ impl SearchPath {
             return Err(Error::Malformed("the program's name"));
         }
         if name.contains(std::path::is_separator) {
-            let path = std::path::absolute(name).unwrap_or_else(|_| PathBuf::from(name));
+            let path = self.base.as_ref().map_or_else(|| PathBuf::from(name), |base| base.join(name));
+            let path = std::path::absolute(&path).unwrap_or(path);
             return if os::is_executable(&path) {
                 Ok(path)
             } else {
@@ -254,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_no_program_can_be_given_is_refused() {
-        let path = SearchPath { directories: vec![] };
+        let path = SearchPath { directories: vec![], base: None };
         let app = AppName::builtin();
         let refused = |spec: &AppSpec| invocation(&path, spec, identity(&app)).unwrap_err();
         assert_eq!(refused(&AppSpec::new(vec![])), Error::Empty);
@@ -272,7 +281,7 @@ mod tests {
     #[test]
     fn what_differs_from_replica_to_replica_is_put_in() {
         let dir = tempfile::tempdir().unwrap();
-        let path = SearchPath { directories: vec![] };
+        let path = SearchPath { directories: vec![], base: None };
         let program = dir.path().join("prog").display().to_string();
         std::fs::copy("/bin/sh", &program).unwrap();
         let mut spec = AppSpec::new(vec![program, "{host}:{port}".to_owned(), "{{port}}".to_owned()]);
@@ -288,7 +297,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let directories: Vec<PathBuf> = ["a", "b", "c", "d"].iter().map(|name| dir.path().join(name)).collect();
-        let path = SearchPath { directories: directories.clone() };
+        let path = SearchPath { directories: directories.clone(), base: None };
         std::fs::create_dir_all(directories[0].join("prog")).unwrap();
         for (at, mode) in [(1, 0o644), (2, 0o755), (3, 0o755)] {
             std::fs::create_dir_all(&directories[at]).unwrap();

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::api::{Server, serve};
+use crate::artifact;
 use crate::config::Config;
 use crate::guardian::keeper::{Keeper, NoInventory};
 use crate::logs::{self, LogDir};
-use crate::node::{self, BadName};
+use crate::node;
 use crate::os::{self, ManagerWord, Signals};
 use crate::owner::{Door, Ended, Owner};
 use crate::runtime_dir::{self, RuntimeDir};
@@ -24,7 +25,7 @@ pub enum Error {
     Listen(#[from] gateway::listen::Error),
     /// Its name.
     #[error(transparent)]
-    Name(#[from] BadName),
+    Node(#[from] node::Error),
     /// Its runtime directory.
     #[error(transparent)]
     RuntimeDir(#[from] runtime_dir::Error),
@@ -56,6 +57,8 @@ pub enum Error {
 /// An [`Error`] of one line: it could not start, and nothing was started.
 pub async fn run(config: Config) -> Result<(), Error> {
     os::prepare()?;
+    // What speaks TLS here takes the process's own; another one that was chosen before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     config.listen.check(config.insecure)?;
     // Before anything that a signal could leave half done.
     let signals = Signals::listen().map_err(|source| Error::Io { what: "listen to signals", source })?;
@@ -66,7 +69,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         .and_then(std::net::TcpListener::local_addr)
         .map_err(|source| Error::Io { what: "tell the address that it listens on", source })?;
     let keeps = config.keep_workers;
-    let facts = node::facts(config.name.as_deref(), address.port(), keeps)?;
+    let facts = node::facts(config.name.as_deref(), &config.labels, address.port(), keeps)?;
     let runtime = RuntimeDir::open(config.runtime_dir.as_deref(), address, keeps)?;
     let logs = match LogDir::open(config.log_dir.as_deref(), config.runtime_dir.as_deref(), address) {
         Ok(logs) => logs,
@@ -95,7 +98,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     };
     let inventory = if keeps { keeper.inventory().await? } else { vec![] };
     let (name, guardian) = (facts.name.clone(), keeper.pid());
-    let mut owner = Owner::new(facts, address, runtime, logs, keeper);
+    let artifacts = artifact::Settings { directory: config.cache_dir, bytes_max: config.cache_bytes_max };
+    let mut owner = Owner::new(facts, address, runtime, logs, keeper, artifacts);
     if keeps {
         owner = owner.adopt(inventory);
     }

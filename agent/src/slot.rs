@@ -12,6 +12,7 @@ use cluster::{Now, ReplicaId};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::artifact::Lease;
 use crate::check::Voice;
 use crate::guardian::protocol::Spawn;
 use crate::owner::Watched;
@@ -73,6 +74,10 @@ pub struct Attempt {
     pub watched: Option<Watched>,
     /// How it may speak up.
     pub voice: Option<Voice>,
+    /// Keeps its artifact, if it has one.
+    pub lease: Option<Arc<Lease>>,
+    /// What is done for it before it is started.
+    pub preparing: Option<String>,
     /// How it was started, where a check is started the same way.
     pub spawn: Option<Box<Spawn>>,
     /// What its processes use, once that was looked at.
@@ -141,13 +146,13 @@ impl Slot {
         }
     }
 
-    /// What is to be said of it in words: what it fails, else what its log does.
+    /// What is to be said of it in words: what it waits for, what it fails, else what its log does.
     fn detail(&self, checks: &[CheckReport]) -> String {
         let is_unready = matches!(self.replica.state, State::Running { ready: Readiness::Unready, .. });
         let of_checks = if is_unready { unready_sentence(checks, 0) } else { None };
         let of_life = Some(self.replica.detail()).filter(|detail| !detail.is_empty());
         let of_log = || self.log.trouble.as_ref().map(|why| format!("its output is not kept: {why}"));
-        of_checks.or(of_life).or_else(of_log).unwrap_or_default()
+        self.attempt.preparing.clone().or(of_checks).or(of_life).or_else(of_log).unwrap_or_default()
     }
 
     /// The report, if it says anything that the last one did not.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::app::AppName;
 use crate::effects::Effects;
 use crate::id::{IdSource, NodeId, ReplicaId};
 use crate::liveness::Contact;
 use crate::node::{Node, NodeState, Sent};
 use crate::now::Now;
 use crate::plan::{Action, ActionKind, Plan, plan};
-use crate::route::{AppRoutes, Route, RouteKey, RoutingTable, Target};
+use crate::route::{AppRoutes, Deadlines, Route, RouteKey, RoutingTable, Target};
 use crate::slot::Slot;
 use crate::state::ClusterState;
 use crate::traffic_policy::KEEPALIVE_IDLE_MS;
@@ -114,6 +115,12 @@ impl ClusterState {
         }
     }
 
+    /// The app that gets what no rule claims: the one that says so, else the seed's.
+    fn default_app(&self) -> Option<AppName> {
+        let said = self.apps.values().find(|app| app.default).map(|app| app.name.clone());
+        said.or_else(|| self.apps.contains_key(&AppName::builtin()).then(AppName::builtin))
+    }
+
     /// The routes as they follow from what is known: replicas that are to run, are ready, and are not on a node that is gone.
     fn routes(&self, now: Now) -> RoutingTable {
         let mut apps: BTreeMap<_, _> = self
@@ -124,6 +131,8 @@ impl ClusterState {
                     desired: app.desired,
                     keepalive_idle_ms: app.traffic.keepalive_idle_ms.unwrap_or(KEEPALIVE_IDLE_MS),
                     traffic: app.traffic.over(&self.settings.traffic),
+                    rules: app.routes.clone(),
+                    deadlines: Deadlines::from(&app.traffic),
                     replicas: Vec::new(),
                 };
                 (app.name.clone(), routes)
@@ -148,7 +157,7 @@ impl ClusterState {
                 age_ms,
             });
         }
-        RoutingTable { epoch: self.epoch, version: self.table.version, fallback: self.apps.keys().next().cloned(), apps }
+        RoutingTable { epoch: self.epoch, version: self.table.version, fallback: self.default_app(), apps }
     }
 
     fn renew_table(&mut self, now: Now) -> Option<RoutingTable> {

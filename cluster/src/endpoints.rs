@@ -133,7 +133,7 @@ mod tests {
 
     fn node(id: u128, url: &str) -> Node {
         let url = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
-        Node::new(Member { id: NodeId(id), url, take_over: false, removed: false }, false)
+        Node::new(Member::new(NodeId(id), url), false)
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! A member of the cluster.
 
+use std::collections::BTreeMap;
+
 use crate::id::NodeId;
 use crate::node_url::NodeUrl;
 
@@ -16,4 +18,15 @@ pub struct Member {
     /// It was removed: a tombstone, until it has acknowledged an empty assignment.
     #[serde(default)]
     pub removed: bool,
+    /// What an operator says of its host; these win over what its agent says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Member {
+    /// A member that was just added.
+    #[must_use]
+    pub fn new(id: NodeId, url: NodeUrl) -> Self {
+        Member { id, url, take_over: false, removed: false, labels: BTreeMap::new() }
+    }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::endpoints::{Acknowledged, SentEndpoints};
 use crate::health::unready_sentence;
 use crate::id::ReplicaId;
+use crate::label::{self, LABELS_MAX};
 use crate::liveness::Contact;
 use crate::member::Member;
 use crate::now::Now;
@@ -20,6 +21,8 @@ pub struct Node {
     pub member: Member,
     /// What it said of itself when it was last dialled.
     pub facts: Option<NodeFacts>,
+    /// Its labels in force: those of its agent, and before them those of the operator.
+    pub labels: BTreeMap<String, String>,
     /// Whether it is there.
     pub contact: Contact,
     /// It has said what it runs since its stream was opened.
@@ -170,6 +173,7 @@ impl Node {
     #[must_use]
     pub fn new(member: Member, awaited: bool) -> Self {
         Node {
+            labels: member.labels.clone(),
             member,
             facts: None,
             contact: Contact::New { error: None },
@@ -192,6 +196,13 @@ impl Node {
             endpoints_generation: 0,
             endpoints: None,
         }
+    }
+
+    /// Looks anew at what is said of its host. What its agent says is outside input: what is no label is passed over.
+    pub(crate) fn relabel(&mut self) {
+        let said = self.facts.iter().flat_map(|facts| &facts.labels).filter(|(key, value)| label::is_key(key) && label::is_value(value));
+        let said = said.take(LABELS_MAX).map(|(key, value)| (key.clone(), value.clone()));
+        self.labels = said.chain(self.member.labels.clone()).collect();
     }
 
     /// How it is shown.

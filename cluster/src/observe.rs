@@ -80,6 +80,7 @@ impl ClusterState {
                     node.foreign = None;
                 }
                 node.member = member;
+                node.relabel();
                 (node.member.id, node)
             })
             .collect();
@@ -110,6 +111,7 @@ impl ClusterState {
             }
         }
         node.facts = Some(facts);
+        node.relabel();
         node.contact = Contact::Up { heard_at_ms: now.mono_ms };
         node.reported = false;
         // What was sent may not have arrived: it is sent again once the node has reported.

@@ -9,7 +9,8 @@ use crate::app::{App, AppName};
 use crate::id::{IdSource, NodeId, ReplicaId};
 use crate::node::{Node, Observed};
 use crate::now::Now;
-use crate::placement::{Candidates, Load, why_nowhere};
+use crate::placement::{Candidates, Load, fits, spread_value, why_nowhere};
+use crate::shrink::{Standing, first_to_go};
 use crate::slot::Slot;
 use crate::state::ClusterState;
 use crate::wire::{AssignedPhase, ObservedPhase};
@@ -209,7 +210,8 @@ impl Planner<'_> {
 
         self.outdated(app, &mut staying);
         self.surplus(app, &mut staying);
-        let mut candidates = Candidates::new(state.nodes.iter(), &app.name, &self.load, &state.settings, self.now);
+        let places = staying.iter().filter_map(|id| self.slots.get(id)).map(|slot| slot.node);
+        let mut candidates = Candidates::new(state, app, &self.load, places, self.now);
         let nowhere = candidates.is_empty();
         let missing = (app.desired as usize).saturating_sub(staying.len());
         if missing > 0 {
@@ -240,32 +242,21 @@ impl Planner<'_> {
         }
     }
 
-    /// Fewer are wanted than there are: from the fullest node, unready first, newest first.
+    /// Fewer are wanted than there are.
     fn surplus(&mut self, app: &App, staying: &mut Vec<ReplicaId>) {
-        let mut surplus = staying.len().saturating_sub(app.desired as usize);
+        let surplus = staying.len().saturating_sub(app.desired as usize);
         if surplus == 0 {
             return;
         }
-        // For each node its replicas, the first to go last.
-        let mut on_node: BTreeMap<NodeId, Vec<(bool, ReplicaId)>> = BTreeMap::new();
-        for id in staying.iter() {
-            if let Some(slot) = self.slots.get(id) {
-                on_node.entry(slot.node).or_default().push((!self.is_ready(*id), *id));
-            }
-        }
-        on_node.values_mut().for_each(|replicas| replicas.sort_unstable());
-        let rank = |node: NodeId, replicas: &[(bool, ReplicaId)]| replicas.last().map(|last| (replicas.len(), *last, node));
-        let mut nodes: BTreeSet<_> = on_node.iter().filter_map(|(node, replicas)| rank(*node, replicas)).collect();
-        let mut victims = BTreeSet::new();
-        while surplus > 0
-            && let Some((_, (_, victim), node)) = nodes.pop_last()
-        {
-            surplus -= 1;
-            victims.insert(victim);
-            self.drain(victim, format!("{} replicas of {} are wanted", app.desired, app.name));
-            let replicas = on_node.entry(node).or_default();
-            replicas.pop();
-            nodes.extend(rank(node, replicas));
+        let standing = |id: &ReplicaId| {
+            let node = self.slots.get(id)?.node;
+            Some(Standing { is_unready: !self.is_ready(*id), id: *id, node })
+        };
+        let state = self.state;
+        let value = |node: NodeId| state.nodes.get(&node).and_then(|node| spread_value(app, node));
+        let victims = first_to_go(staying.iter().filter_map(standing), value, surplus);
+        for victim in &victims {
+            self.drain(*victim, format!("{} replicas of {} are wanted", app.desired, app.name));
         }
         staying.retain(|id| !victims.contains(id));
     }
@@ -316,8 +307,8 @@ impl Planner<'_> {
         let mut started = Vec::new();
         let lost: Vec<NodeId> = self.lost.iter().filter(|(name, _)| *name == app.name).map(|(_, node)| *node).collect();
         for nth in 0..missing {
-            let Some(node) = candidates.take(None) else {
-                let why = why_nowhere(self.state.nodes.values().filter(|node| !node.member.removed), &self.state.settings, self.now);
+            let Some(node) = candidates.take() else {
+                let why = why_nowhere(self.state, app, &self.load, self.now);
                 wait(self, format!("{} of {} to start: {why}", missing - nth, app.desired));
                 break;
             };
@@ -347,7 +338,7 @@ impl Planner<'_> {
             if !fails || slot.moved || !runs_elsewhere() {
                 continue;
             }
-            let Some(node) = candidates.take(Some(slot.node)) else { continue };
+            let Some(node) = candidates.take_for(slot.node) else { continue };
             let label = self.node_label(slot.node);
             let times = seen.report.failures;
             self.start_one(app, node, true, format!("a replica failed {times} times in a row on {label} and others run elsewhere"), ids);
@@ -362,7 +353,14 @@ impl Planner<'_> {
         }
         let state = self.state;
         // A node that is only suspect, or not dialled yet, may take them in a moment.
-        let perhaps_soon = state.nodes.values().any(|node| !node.is_gone() && !node.is_going() && node.is_ours() && node.facts.is_some());
+        let most = app.placement.max_per_node.map_or(usize::MAX, |most| most as usize);
+        let has_place = |id: NodeId| {
+            let is_there = |slot: &&Slot| slot.app == app.name && slot.node == id && slot.phase == AssignedPhase::Run;
+            self.slots.values().filter(is_there).count() < most
+        };
+        let perhaps_soon = state.nodes.iter().any(|(id, node)| {
+            !node.is_gone() && !node.is_going() && node.is_ours() && node.facts.is_some() && fits(app, node) && has_place(*id)
+        });
         let hopeless = nowhere && !perhaps_soon;
         let ready = staying.iter().filter(|id| self.is_ready(**id)).count();
         let keep = if hopeless { 0 } else { (app.desired as usize).saturating_sub(ready) };

@@ -1,7 +1,7 @@
-//! The routing table: which replicas of each app may get requests, and how each is reached.
+//! The routing table: which requests belong to each app, which of its replicas may get them, and how each is reached.
 //!
-//! Derived from the cluster's state (`derive` in `state`), versioned, replaced whole. A gateway holds one and asks nobody
-//! anything while it serves.
+//! Derived from the cluster's state (`decide`), versioned, replaced whole. A gateway holds one and asks nobody anything while it
+//! serves. Absent from here: looking a request up (`router`).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::AppName;
 use crate::id::{NodeId, ReplicaId};
+use crate::rule::RouteRule;
 use crate::traffic::Traffic;
+use crate::traffic_policy::TrafficPolicy;
 
 /// One process of one replica: a restart is another route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,12 +36,6 @@ pub struct RoutingTable {
 }
 
 impl RoutingTable {
-    /// The app that a request belongs to, by its host and path.
-    #[must_use]
-    pub fn app_for(&self, _host: &str, _path: &str) -> Option<(&AppName, &AppRoutes)> {
-        self.fallback.as_ref().and_then(|name| self.apps.get_key_value(name))
-    }
-
     /// All routes, with the app of each.
     pub fn routes(&self) -> impl Iterator<Item = (&AppName, &Route)> {
         self.apps.iter().flat_map(|(name, app)| app.replicas.iter().map(move |route| (name, route)))
@@ -56,8 +52,51 @@ pub struct AppRoutes {
     /// How requests are spread over them.
     #[serde(default)]
     pub traffic: Traffic,
+    /// Which requests belong to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RouteRule>,
+    /// The deadlines of its requests, where they are not the gateway's own.
+    #[serde(default, skip_serializing_if = "Deadlines::is_default")]
+    pub deadlines: Deadlines,
     /// The replicas that may get requests, in the order of their ids.
     pub replicas: Vec<Route>,
+}
+
+/// How long each part of a request to one app may take, and how often it is sent again. What is absent is as the gateway was told for all
+/// apps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Deadlines {
+    /// Opening a connection to a replica, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_ms: Option<u64>,
+    /// From the last byte of a request to the first of its answer, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<u64>,
+    /// For how long a body may stand still, in either direction, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_idle_ms: Option<u64>,
+    /// Waiting for a ready replica, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+    /// How often a request that a replica had got, and that may be repeated (RFC 9110 section 9.2.2), is sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+}
+
+impl Deadlines {
+    /// Nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Deadlines::default()
+    }
+}
+
+impl From<&TrafficPolicy> for Deadlines {
+    fn from(policy: &TrafficPolicy) -> Self {
+        let TrafficPolicy { connect_ms, first_byte_ms, body_idle_ms, hold_ms, retries, .. } = *policy;
+        Deadlines { connect_ms, first_byte_ms, body_idle_ms, hold_ms, retries }
+    }
 }
 
 /// One replica that may get requests.

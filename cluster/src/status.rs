@@ -57,6 +57,8 @@ pub struct NodeStatus {
     pub detail: String,
     /// How many replicas of the list below are there.
     pub replicas: u32,
+    /// Its labels in force.
+    pub labels: BTreeMap<String, String>,
     /// How many processors it has; 0 until its agent has said.
     pub cores: u32,
     /// What its host uses, where that is known.
@@ -150,6 +152,7 @@ impl ClusterState {
                 state: node.state(&self.settings, now),
                 detail: node.detail(&self.settings, now),
                 replicas: on_node.get(&node.member.url).copied().unwrap_or(0),
+                labels: node.labels.clone(),
                 cores: node.facts.as_ref().map_or(0, |facts| facts.cores),
                 usage: node.usage.host(now.mono_ms).filter(|_| !node.is_gone()),
             })

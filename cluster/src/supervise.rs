@@ -146,6 +146,11 @@ pub enum Event {
         /// A sentence.
         error: String,
     },
+    /// Nobody wants the attempt any more, and its process was not started: what it needs was still being made ready.
+    GivenUp {
+        /// Which attempt.
+        attempt: u32,
+    },
     /// The attempt is ready, again or for the first time.
     Ready {
         /// Which attempt.

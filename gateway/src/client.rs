@@ -75,6 +75,8 @@ pub(crate) struct Client {
     is_late: Cell<bool>,
     /// The current answer comes from the API of this process: a followed log may be quiet for long.
     is_from_api: Cell<bool>,
+    /// How long a body of the current request may stand still, in milliseconds: its app may say so.
+    body_idle_ms: Cell<u64>,
     /// It has ended its side: it is there for its answer, or it is gone.
     is_half_closed: Cell<bool>,
     clock: Rc<Clock>,
@@ -110,6 +112,7 @@ impl Client {
             is_cut_short: Cell::new(false),
             is_late: Cell::new(false),
             is_from_api: Cell::new(false),
+            body_idle_ms: Cell::new(limits.body_idle_ms),
             is_half_closed: Cell::new(false),
             clock: Rc::clone(clock),
             limits: Rc::clone(limits),
@@ -125,8 +128,8 @@ impl Client {
             Phase::Idle | Phase::Quiet => Some(self.limits.client_idle_ms),
             Phase::Head => Some(self.limits.head_ms),
             Phase::Answer if self.is_from_api.get() => Some(self.limits.tunnel_idle_ms),
-            Phase::Body | Phase::Answer => Some(self.limits.body_idle_ms),
-            Phase::Tunnel => Some(self.limits.tunnel_idle_ms),
+            Phase::Body | Phase::Answer => Some(self.body_idle_ms.get()),
+            Phase::Tunnel => Some(self.limits.tunnel_idle_ms.max(self.body_idle_ms.get())),
             Phase::Linger => Some(1_000),
         };
         if phase == Phase::Idle {
@@ -160,7 +163,13 @@ impl Client {
     pub(crate) fn begin_request(&self, is_http10: bool) {
         self.is_http10.set(is_http10);
         self.is_from_api.set(false);
+        self.body_idle_ms.set(self.limits.body_idle_ms);
         self.enter(Phase::Busy);
+    }
+
+    /// The bodies of the current request may stand still for so long.
+    pub(crate) fn set_body_idle_ms(&self, ms: u64) {
+        self.body_idle_ms.set(ms);
     }
 
     /// More of the request's body is waited for.

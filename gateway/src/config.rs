@@ -1,10 +1,14 @@
 //! The gateway's numbers. Defaults: contracts, "Defaults".
 
+use cluster::route::Deadlines;
+
 use crate::access_log;
 use crate::network::Network;
 
 /// The most fields of any head, whatever the configured limit.
 pub const FIELDS_MAX: usize = 256;
+/// How often a request that was sent and got no answer may be sent again, unless its app says otherwise.
+const RETRIES_MAX: u32 = 2;
 
 /// How a gateway is built.
 #[derive(Debug)]
@@ -83,6 +87,30 @@ impl Default for Limits {
             tunnel_idle_ms: 3_600_000,
             h2_streams_max: 128,
             h2_resets_max: 100,
+        }
+    }
+}
+
+/// What holds for the requests of one app: its own deadlines where it has some, else those of all. Durations in milliseconds, as in [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AppLimits {
+    pub(crate) connect_ms: u64,
+    pub(crate) first_byte_ms: u64,
+    pub(crate) body_idle_ms: u64,
+    pub(crate) hold_ms: u64,
+    /// How often a request that was sent and got no answer may be sent again.
+    pub(crate) retries_max: u32,
+}
+
+impl AppLimits {
+    /// Those of an app that says this.
+    pub(crate) fn new(general: &Limits, own: &Deadlines) -> Self {
+        AppLimits {
+            connect_ms: own.connect_ms.unwrap_or(general.connect_ms),
+            first_byte_ms: own.first_byte_ms.unwrap_or(general.first_byte_ms),
+            body_idle_ms: own.body_idle_ms.unwrap_or(general.body_idle_ms),
+            hold_ms: own.hold_ms.unwrap_or(general.hold_ms),
+            retries_max: own.retries.unwrap_or(RETRIES_MAX),
         }
     }
 }

@@ -66,33 +66,33 @@ fn is_out_of_means(error: &io::Error) -> bool {
 /// Opens a new connection to a replica, or a stream on one that is shared.
 pub(crate) async fn open(core: &Rc<Core>, replica: &Replica) -> Result<Lease, Error> {
     match replica.protocol {
-        Protocol::Http1 => Ok(Lease::open(core, reach(core, replica).await?, Some(replica))),
+        Protocol::Http1 => Ok(Lease::open(core, reach(replica).await?, Some(replica))),
         Protocol::H2c => h2_out::open(core, replica).await,
     }
 }
 
 /// The bytes to and from a replica.
-pub(crate) async fn reach(core: &Core, replica: &Replica) -> Result<Stream, Error> {
+pub(crate) async fn reach(replica: &Replica) -> Result<Stream, Error> {
+    let within_ms = replica.connect_ms();
     Ok(match &replica.target {
         Target::Loopback(port) => {
             let target = format!("127.0.0.1:{port}");
-            Stream::Direct(connect(core, &target, TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, *port))).await?)
+            Stream::Direct(connect(within_ms, &target, TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, *port))).await?)
         }
         Target::Tunnel(agent) => {
-            let mut tcp = connect(core, agent, TcpStream::connect(agent.as_str())).await?;
-            let within = Duration::from_millis(core.limits.connect_ms);
+            let mut tcp = connect(within_ms, agent, TcpStream::connect(agent.as_str())).await?;
+            let within = Duration::from_millis(within_ms);
             let no_tunnel = |reason| Error::NoTunnel { agent: agent.clone(), replica: replica.key.replica, reason };
             match timeout(within, call_for_tunnel(&mut tcp, agent, replica.key.replica)).await {
                 Ok(Ok(first)) => Stream::Tunnel { first, tcp },
                 Ok(Err(reason)) => return Err(no_tunnel(reason)),
-                Err(_) => return Err(no_tunnel(format!("no answer within {} ms", core.limits.connect_ms))),
+                Err(_) => return Err(no_tunnel(format!("no answer within {within_ms} ms"))),
             }
         }
     })
 }
 
-async fn connect(core: &Core, target: &str, connecting: impl Future<Output = io::Result<TcpStream>>) -> Result<TcpStream, Error> {
-    let within_ms = core.limits.connect_ms;
+async fn connect(within_ms: u64, target: &str, connecting: impl Future<Output = io::Result<TcpStream>>) -> Result<TcpStream, Error> {
     let failed = |source| Error::Connect { target: target.to_owned(), source };
     let tcp = timeout(Duration::from_millis(within_ms), connecting)
         .await

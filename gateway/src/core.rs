@@ -100,7 +100,7 @@ impl Core {
     /// Works by `published` from now on, and acknowledges it.
     pub(crate) fn apply(&self, published: &Published) {
         let before = self.table();
-        let (table, retired) = Table::build(published, &before, &self.retired.borrow(), self.number, &self.ack);
+        let (table, retired) = Table::build(published, &before, &self.retired.borrow(), self.number, &self.limits, &self.ack);
         let version = table.version();
         let in_flight: BTreeMap<RouteKey, u64> = retired.iter().map(|replica| (replica.key, replica.in_flight())).collect();
         self.table.replace(Rc::new(table));

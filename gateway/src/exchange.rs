@@ -15,16 +15,17 @@ use crate::head::{self, Found};
 use crate::link::{Failure, Lease};
 use crate::outbound::{Outbound, Sent};
 
-/// Sends `outbound`, and waits for the final answer, whose head is then in the client's output. What was read behind it is in `input`.
+/// Sends `outbound`, and waits for so long for the final answer, whose head is then in the client's output. What was read behind it is in `input`.
 pub(crate) async fn run(
     limits: &Limits,
+    first_byte_ms: u64,
     down: &mut Downstream,
     outbound: &mut Outbound,
     lease: &mut Lease,
     input: &mut Input,
 ) -> Result<AnswerHead, Failure> {
     outbound.begin();
-    lease.link().begin(outbound.is_movable());
+    lease.link().begin(outbound.is_movable(), first_byte_ms);
     let mut exchange = Exchange { limits, down, outbound, lease, input, is_sending: true, scanned: 0 };
     let outcome = poll_fn(|cx| exchange.poll(cx)).await;
     lease.link().end_wait();

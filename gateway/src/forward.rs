@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cluster::router::Unrouted;
 use http::StatusCode;
 use tokio::time::{sleep, timeout};
 
@@ -29,8 +30,6 @@ use crate::sticky::Sticky;
 use crate::stream::Stream;
 use crate::table::App;
 
-/// How often a request that was sent and got no answer may be sent again.
-const RETRIES_MAX: u32 = 2;
 /// How often a request may go to another connection of the same replica, because the one that it was given to was at its end.
 const MOVES_MAX: u32 = 16;
 /// The pause before the last time: what ended two replicas in a row (the death of a node, say) may be about to end the third.
@@ -71,34 +70,36 @@ async fn to_app(core: &Rc<Core>, face: &Face, down: &mut Downstream, outbound: &
     // What is told if the request was sent, and no other replica is found for it.
     let mut unanswered: Option<Problem> = None;
     let mut unreached: Option<connect::Error> = None;
-    let mut patience = Patience::default();
+    let mut patience = Patience::new(core);
     loop {
         // From here until the request is counted in flight nothing is awaited: so an acknowledged table is exact.
         let table = core.table();
+        outbound.restore_path();
         let found = match face {
-            Face::App(name) => table.app(name),
+            Face::App(name) => table.app(name).map(|app| (app, 0)).ok_or(Unrouted::Unclaimed),
             Face::Combined { .. } | Face::Apps => table.app_for(outbound.host(), outbound.path()),
         };
-        let Some(app) = found else {
-            if let Face::App(name) = face {
+        let (app, strip_bytes) = match (found, face) {
+            (Ok(found), _) => found,
+            (Err(_), Face::App(name)) => {
                 // Its door may be older than the first table that has it.
                 let is_unknown = |_| Problem::passing(format!("there is no app {name} in this cluster yet, which this address stands for"));
                 patience.next_table_with(core, None, || outbound.record.begin_hold()).await.map_err(is_unknown)?;
                 outbound.record.end_hold();
                 continue;
             }
-            if !table.has_come() {
+            (Err(Unrouted::Unclaimed), _) if !table.has_come() => {
                 let not_yet = |_| Problem::passing("the gateway has just started and does not know the apps yet; try again");
                 patience.next_table(core).await.map_err(not_yet)?;
                 continue;
             }
-            return Err(if table.is_empty() {
-                Problem::passing("there is no app here yet")
-            } else {
-                Problem::new(StatusCode::NOT_FOUND, format!("no app serves {} on {}", outbound.path(), outbound.host()))
-            });
+            (Err(_), _) if table.is_empty() => return Err(Problem::passing("there is no app here yet")),
+            (Err(why), _) => return Err(no_app(why, outbound)),
         };
+        outbound.strip_path(strip_bytes);
         outbound.record.is_for(app);
+        down.client.set_body_idle_ms(app.limits.body_idle_ms);
+        patience.is_given(app.limits.hold_ms);
         let sticky = sticky.get_or_insert_with(|| Sticky::read(&app.traffic.balance, outbound.written(), || app.random()));
         let same = again.take().filter(|replica| !replica.is_retired());
         let must_be_new = same.is_some();
@@ -135,8 +136,8 @@ async fn to_app(core: &Rc<Core>, face: &Face, down: &mut Downstream, outbound: &
                     outbound.record.count_replay();
                     tried.push(replica);
                     unreached = Some(error);
-                    if patience.is_over(core) {
-                        return Err(unanswered.unwrap_or_else(|| too_late(core, app, unreached.as_ref())));
+                    if patience.is_over() {
+                        return Err(unanswered.unwrap_or_else(|| too_late(app, unreached.as_ref())));
                     }
                     continue;
                 }
@@ -146,7 +147,7 @@ async fn to_app(core: &Rc<Core>, face: &Face, down: &mut Downstream, outbound: &
         // Most requests go to their first replica at once: the clock need not be asked again.
         let is_first = tried.is_empty() && !must_be_new && patience.is_whole();
         let sent_at = if is_first { outbound.record.begun() } else { Instant::now() };
-        let failure = match exchange::run(&core.limits, down, outbound, &mut lease, &mut input).await {
+        let failure = match exchange::run(&core.limits, app.limits.first_byte_ms, down, outbound, &mut lease, &mut input).await {
             Ok(head) => {
                 let now = Instant::now();
                 replica.saw(head.status >= 500, now.saturating_duration_since(sent_at));
@@ -160,7 +161,7 @@ async fn to_app(core: &Rc<Core>, face: &Face, down: &mut Downstream, outbound: &
         if failure.is_replicas_fault() && !lease.is_reused {
             replica.saw(true, sent_at.elapsed());
         }
-        let may_retry = outbound.head.is_idempotent && outbound.can_replay() && retries < RETRIES_MAX;
+        let may_retry = outbound.head.is_idempotent && outbound.can_replay() && retries < app.limits.retries_max;
         let must_pause = match failure {
             Failure::Client => return Err(client_fault(outbound)),
             Failure::Unsent if outbound.can_replay() => {
@@ -172,10 +173,10 @@ async fn to_app(core: &Rc<Core>, face: &Face, down: &mut Downstream, outbound: &
                 return Err(out_of_budget(&replica, app));
             }
             Failure::Unanswered | Failure::Broken | Failure::Lost if may_retry => {
-                unanswered = Some(no_answer(core, &failure, &replica, outbound, retries));
+                unanswered = Some(no_answer(app, &failure, &replica, outbound, retries));
                 outbound.record.count_retry();
                 retries += 1;
-                retries == RETRIES_MAX
+                retries > 1 && retries == app.limits.retries_max
             }
             Failure::Unsent
             | Failure::Unanswered
@@ -184,7 +185,7 @@ async fn to_app(core: &Rc<Core>, face: &Face, down: &mut Downstream, outbound: &
             | Failure::Unasked
             | Failure::Late
             | Failure::Lost => {
-                return Err(no_answer(core, &failure, &replica, outbound, retries));
+                return Err(no_answer(app, &failure, &replica, outbound, retries));
             }
         };
         let may_move = lease.link().is_outlived() && moves < MOVES_MAX;
@@ -227,17 +228,31 @@ async fn wait_for_replica(
             let max = core.limits.hold_max;
             Err(Problem::passing(format!("no replica of app {name} is ready, and {max} requests wait for one already; try again")))
         }
-        Err(Spent::Late) => Err(too_late(core, app, unreached)),
+        Err(Spent::Late) => Err(too_late(app, unreached)),
     }
 }
 
 /// What is told of a request that found no replica in time.
-fn too_late(core: &Core, app: &App, unreached: Option<&connect::Error>) -> Problem {
-    let (name, hold_ms) = (&app.name, core.limits.hold_ms);
+fn too_late(app: &App, unreached: Option<&connect::Error>) -> Problem {
+    let (name, hold_ms) = (&app.name, app.limits.hold_ms);
     Problem::passing(match unreached {
         Some(error) => format!("no replica of app {name} could be reached within {hold_ms} ms: {error}; try again"),
         None => format!("no replica of app {name} became ready within {hold_ms} ms; see GET /status, and try again"),
     })
+}
+
+/// What is told of a request that belongs to no app.
+fn no_app(why: Unrouted, outbound: &Outbound) -> Problem {
+    let (path, host) = (outbound.path(), outbound.host());
+    match why {
+        Unrouted::Unclaimed => {
+            Problem::new(StatusCode::NOT_FOUND, format!("no app serves {path} on {host}; GET /v1/routes tells who serves what"))
+        }
+        Unrouted::Climbs => Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("{path} has a segment \"..\", which may lead out of what the app's route claims; ask for the path that is meant"),
+        ),
+    }
 }
 
 /// What is told of an answer that changes the protocol when nobody had asked for it.
@@ -251,13 +266,13 @@ fn client_fault(outbound: &Outbound) -> Problem {
 }
 
 /// What is told of a request that was sent and is not sent again.
-fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbound, retries: u32) -> Problem {
+fn no_answer(app: &App, failure: &Failure, replica: &Replica, outbound: &Outbound, retries: u32) -> Problem {
     let id = replica.key.replica;
     let method = outbound.head.method;
     match failure {
         Failure::Late => Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
-            format!("replica {id} has the request and sent no answer within {} ms; it may still carry it out", core.limits.first_byte_ms),
+            format!("replica {id} has the request and sent no answer within {} ms; it may still carry it out", app.limits.first_byte_ms),
         ),
         Failure::Lost => Problem::new(
             StatusCode::BAD_GATEWAY,
@@ -289,9 +304,10 @@ fn no_answer(core: &Core, failure: &Failure, replica: &Replica, outbound: &Outbo
         ),
         Failure::Unsent | Failure::Unanswered => {
             let before = match retries {
-                0 => "",
-                1 => "; it had been sent once before",
-                _ => "; it had been sent twice before",
+                0 => String::new(),
+                1 => "; it had been sent once before".to_owned(),
+                2 => "; it had been sent twice before".to_owned(),
+                times => format!("; it had been sent {times} times before"),
             };
             Problem::new(
                 StatusCode::BAD_GATEWAY,
@@ -322,7 +338,7 @@ async fn to_api(core: &Rc<Core>, door: &LocalDoor, down: &mut Downstream, outbou
     }
     let mut lease = Lease::open(core, Stream::Local(ours), None);
     let mut input = Input::new(&core.buffers);
-    match exchange::run(&core.limits, down, outbound, &mut lease, &mut input).await {
+    match exchange::run(&core.limits, core.limits.first_byte_ms, down, outbound, &mut lease, &mut input).await {
         Ok(head) => {
             down.client.answer_is_from_api();
             let after = outbound.record.begun().elapsed();

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cluster::route::{RouteAck, RouteKey, RoutingTable};
+use cluster::router::Router;
 use tokio::sync::Notify;
 
 use crate::access_log::Writer;
@@ -135,9 +136,10 @@ impl Gateway {
                     ledgers.entry(name.clone()).or_insert_with(|| Arc::new(AppLedger::new(name.clone(), self.threads.len(), self.began)));
                 ledger.keep(routes);
             }
-            ledgers.clone()
+            ledgers.values().cloned().collect()
         };
-        let published = Arc::new(Published { table, ledgers });
+        let router = Arc::new(Router::new(&table));
+        let published = Arc::new(Published { table, router, ledgers });
         for thread in &self.threads {
             thread.inbox.publish(Arc::clone(&published));
         }

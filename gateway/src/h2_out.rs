@@ -188,7 +188,7 @@ fn begin(core: &Rc<Core>, replica: &Replica) -> Option<Lease> {
 /// Opens a connection, whose task ends with it.
 async fn dial(core: &Rc<Core>, replica: &Replica) -> Result<Rc<Connection>, Error> {
     let no_http2 = |reason: String| Error::NoHttp2 { replica: replica.key.replica, reason };
-    let stream = connect::reach(core, replica).await?;
+    let stream = connect::reach(replica).await?;
     let io = Io(Rc::new(Observed {
         stream: RefCell::new(stream),
         written: Cell::new(0),
@@ -203,14 +203,15 @@ async fn dial(core: &Rc<Core>, replica: &Replica) -> Result<Rc<Connection>, Erro
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BYTES_MAX)
         .max_header_list_size(u32::try_from(core.limits.head_bytes_max).unwrap_or(u32::MAX));
-    let within = Duration::from_millis(core.limits.connect_ms);
+    let within_ms = replica.connect_ms();
+    let within = Duration::from_millis(within_ms);
     let (requests, mut running) = timeout(within, builder.handshake(io.clone()))
         .await
-        .map_err(|_| no_http2(format!("no answer within {} ms", core.limits.connect_ms)))?
+        .map_err(|_| no_http2(format!("no answer within {within_ms} ms")))?
         .map_err(|error| no_http2(error.to_string()))?;
     let (link, entry) = Link::enter(core, Some(replica));
     // Whoever waits for it may be gone before it has come.
-    link.cut_after_ms(core.limits.connect_ms);
+    link.cut_after_ms(within_ms);
     let proof = Rc::new(Proof::new(running.ping_pong()));
     let (served, observed, proving) = (Rc::clone(&link), io.clone(), Rc::clone(&proof));
     core.tasks.spawn_local(async move {

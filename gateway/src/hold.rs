@@ -9,9 +9,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::core::Core;
 
 /// The time that a request has to find a replica that takes it: it begins with the first one that does not, or with none at all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Patience {
-    until: Option<Instant>,
+    hold: Duration,
+    since: Option<Instant>,
     /// Of the waits that are to be short.
     short_until: Option<Instant>,
 }
@@ -26,18 +27,29 @@ pub(crate) enum Spent {
 }
 
 impl Patience {
+    /// That of a request whose app is not known yet.
+    pub(crate) fn new(core: &Core) -> Self {
+        Patience { hold: Duration::from_millis(core.limits.hold_ms), since: None, short_until: None }
+    }
+
+    /// Its app gives it so long in all, in milliseconds.
+    pub(crate) fn is_given(&mut self, hold_ms: u64) {
+        self.hold = Duration::from_millis(hold_ms);
+    }
+
     /// Something has failed; `true`: its time is over.
-    pub(crate) fn is_over(&mut self, core: &Core) -> bool {
-        Instant::now() >= self.until(core)
+    pub(crate) fn is_over(&mut self) -> bool {
+        Instant::now() >= self.until()
     }
 
     /// Nothing has failed yet.
     pub(crate) fn is_whole(&self) -> bool {
-        self.until.is_none()
+        self.since.is_none()
     }
 
-    fn until(&mut self, core: &Core) -> Instant {
-        *self.until.get_or_insert_with(|| Instant::now() + Duration::from_millis(core.limits.hold_ms))
+    fn until(&mut self) -> Instant {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        since.checked_add(self.hold).unwrap_or(since)
     }
 
     /// Waits for the next table. The wait begins at once: no table between this call and its first poll is missed.
@@ -47,7 +59,7 @@ impl Patience {
 
     /// The same, for no longer than `within`, counted from the first time that it is said; `begun` is called if there is a place to wait.
     pub(crate) async fn next_table_with(&mut self, core: &Core, within: Option<Duration>, begun: impl FnOnce()) -> Result<(), Spent> {
-        let whole = self.until(core);
+        let whole = self.until();
         let until = within.map_or(whole, |within| whole.min(*self.short_until.get_or_insert_with(|| Instant::now() + within)));
         let _place = Place::take(core).ok_or(Spent::Crowded)?;
         begun();

@@ -1,21 +1,23 @@
 //! What a gateway thread is told from outside: the latest table, lost routes, the order to stop.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cluster::app::AppName;
 use cluster::route::{RouteKey, RoutingTable};
+use cluster::router::Router;
 use tokio::sync::Notify;
 
 use crate::ledger::AppLedger;
 use crate::thread::Leaf;
 
-/// A table on its way to the threads, with the ledger of each app: one for all threads, and the same from table to table.
+/// A table on its way to the threads, with its rules, and the ledger of each app: one for all threads, and the same from table to table.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) table: Arc<RoutingTable>,
-    pub(crate) ledgers: BTreeMap<AppName, Arc<AppLedger>>,
+    pub(crate) router: Arc<Router>,
+    /// In the order of the apps.
+    pub(crate) ledgers: Vec<Arc<AppLedger>>,
 }
 
 /// What has come since the thread last looked. A later table replaces an earlier one; lost routes are a set; doors are few, since each has

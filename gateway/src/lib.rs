@@ -57,6 +57,7 @@ mod origin;
 mod outbound;
 mod peers;
 mod pipe;
+mod prefix;
 mod problem;
 mod record;
 mod registry;

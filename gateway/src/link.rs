@@ -52,7 +52,8 @@ impl Failure {
 pub(crate) struct Link {
     replica: Option<RouteKey>,
     clock: Rc<Clock>,
-    first_byte_ms: u64,
+    /// How long its user waits for the first byte of an answer.
+    first_byte_ms: Cell<u64>,
     written: Cell<u64>,
     read: Cell<u64>,
     /// A request was begun here, and has no answer yet.
@@ -80,7 +81,7 @@ impl Link {
         let link = Rc::new(Link {
             replica: replica.map(|replica| replica.key),
             clock: Rc::clone(&core.clock),
-            first_byte_ms: core.limits.first_byte_ms,
+            first_byte_ms: Cell::new(core.limits.first_byte_ms),
             written: Cell::new(0),
             read: Cell::new(0),
             waits: Cell::new(false),
@@ -98,13 +99,14 @@ impl Link {
         (link, entry)
     }
 
-    /// A request begins. `is_movable`: it may be sent again elsewhere if its replica is lost.
-    pub(crate) fn begin(&self, is_movable: bool) {
+    /// A request begins, and waits for so long for its answer. `is_movable`: it may be sent again elsewhere if its replica is lost.
+    pub(crate) fn begin(&self, is_movable: bool, first_byte_ms: u64) {
+        self.first_byte_ms.set(first_byte_ms);
         self.written.set(0);
         self.read.set(0);
         self.is_movable.set(is_movable);
         self.waits.set(true);
-        self.deadline.set(self.clock.after_ms(self.first_byte_ms));
+        self.deadline.set(self.clock.after_ms(self.first_byte_ms.get()));
     }
 
     /// The wait for the answer is over.
@@ -128,7 +130,7 @@ impl Link {
     /// It is the replica that is waited for: to take more of the request, or to answer it.
     pub(crate) fn await_replica(&self) {
         if self.waits.get() {
-            self.deadline.set(self.clock.after_ms(self.first_byte_ms));
+            self.deadline.set(self.clock.after_ms(self.first_byte_ms.get()));
         }
     }
 

@@ -20,6 +20,7 @@ use crate::downstream::Downstream;
 use crate::fields;
 use crate::framing::Framing;
 use crate::link::Lease;
+use crate::prefix::Stripped;
 use crate::problem::Problem;
 use crate::record::Record;
 use crate::request::RequestHead;
@@ -57,6 +58,8 @@ pub(crate) struct Outbound {
     /// When it is asked by us.
     ask_time: Option<Pin<Box<Sleep>>>,
     fault: Option<Fault>,
+    /// What of its path is not for the replica.
+    stripped: Option<Stripped>,
 }
 
 /// What was wrong with the client's body.
@@ -89,6 +92,7 @@ impl Outbound {
             waits_to_be_asked: head.expects_continue,
             ask_time: None,
             fault: None,
+            stripped: None,
             record,
             head,
             out,
@@ -103,6 +107,24 @@ impl Outbound {
     /// The host that it is for, while it can be sent.
     pub(crate) fn host(&self) -> &str {
         self.head.host(self.written())
+    }
+
+    /// Takes the first bytes of the path off: they are not for the replica.
+    pub(crate) fn strip_path(&mut self, count: usize) {
+        if count > 0 && self.is_whole {
+            let before = self.out.as_slice().len();
+            self.stripped = self.head.strip_path(count, self.head_bytes, self.out.bytes());
+            self.head_bytes = self.head_bytes + self.out.as_slice().len() - before;
+        }
+    }
+
+    /// Puts them back: the path is as the client sent it.
+    pub(crate) fn restore_path(&mut self) {
+        if let Some(stripped) = self.stripped.take_if(|_| self.is_whole) {
+            let before = self.out.as_slice().len();
+            self.head.restore_path(&stripped, self.out.bytes());
+            self.head_bytes = self.head_bytes + self.out.as_slice().len() - before;
+        }
     }
 
     /// What was asked for, for people: as far as it is still known.

@@ -39,6 +39,8 @@ pub(crate) struct Replica {
     pub(crate) protocol: Protocol,
     /// Its connections of HTTP/2.
     pub(crate) shared: Shared,
+    /// How long opening a connection to it may take, in milliseconds.
+    connect_ms: Cell<u64>,
     keeping: Cell<Keeping>,
     /// How it stands with all threads.
     standing: RefCell<Arc<Standing>>,
@@ -70,6 +72,7 @@ impl Replica {
             number: balance::hash(&route.key.replica.0.to_be_bytes()),
             protocol,
             shared: Shared::default(),
+            connect_ms: Cell::new(0),
             keeping: Cell::new(Keeping::new()),
             standing: RefCell::new(standing),
             is_weighed: Cell::new(false),
@@ -83,8 +86,9 @@ impl Replica {
     }
 
     /// It is in the table. `is_weighed`: its requests under way count, over all threads.
-    pub(crate) fn enlist(&self, keepalive_idle: Duration, standing: Arc<Standing>, is_weighed: bool) {
+    pub(crate) fn enlist(&self, keepalive_idle: Duration, connect_ms: u64, standing: Arc<Standing>, is_weighed: bool) {
         self.learn(|keeping| keeping.configure(keepalive_idle));
+        self.connect_ms.set(connect_ms);
         self.standing.replace(standing);
         self.is_weighed.set(is_weighed);
         self.is_retired.set(false);
@@ -96,6 +100,11 @@ impl Replica {
         let idle = self.idle.take();
         drop(idle);
         self.shared.leave();
+    }
+
+    /// How long opening a connection to it may take, in milliseconds.
+    pub(crate) fn connect_ms(&self) -> u64 {
+        self.connect_ms.get()
     }
 
     pub(crate) fn is_retired(&self) -> bool {

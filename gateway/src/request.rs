@@ -25,8 +25,8 @@ const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "
 pub(crate) struct RequestHead {
     /// The method, where it is one of RFC 9110 or 5789.
     pub(crate) method: &'static str,
-    path: Range<usize>,
-    host: Range<usize>,
+    pub(crate) path: Range<usize>,
+    pub(crate) host: Range<usize>,
     pub(crate) framing: Framing,
     pub(crate) is_http10: bool,
     pub(crate) is_head: bool,

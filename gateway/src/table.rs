@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use cluster::app::AppName;
 use cluster::balance;
-use cluster::route::{RouteKey, RoutingTable};
+use cluster::route::RouteKey;
+use cluster::router::{Router, Unrouted};
 use cluster::traffic::{Balance, Traffic};
 
 use crate::ack::ThreadAck;
+use crate::config::{AppLimits, Limits};
 use crate::inbox::Published;
 use crate::ledger::AppLedger;
 use crate::meters::AppMeters;
@@ -22,8 +24,10 @@ use crate::replica::Replica;
 /// One version of the table.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    source: Arc<RoutingTable>,
-    apps: BTreeMap<AppName, Rc<App>>,
+    version: u64,
+    router: Arc<Router>,
+    /// In the order of their names: by the router's numbers.
+    apps: Vec<Rc<App>>,
     replicas: BTreeMap<RouteKey, Rc<Replica>>,
     has_come: bool,
 }
@@ -35,6 +39,8 @@ pub(crate) struct App {
     pub(crate) desired: u32,
     /// How its requests are spread.
     pub(crate) traffic: Traffic,
+    /// Its deadlines.
+    pub(crate) limits: AppLimits,
     /// What all threads keep of it together.
     pub(crate) ledger: Arc<AppLedger>,
     /// What this thread counts of it.
@@ -57,18 +63,24 @@ impl Table {
         before: &Table,
         retired: &[Rc<Replica>],
         thread: usize,
+        limits: &Limits,
         ack: &Arc<ThreadAck>,
     ) -> (Self, Vec<Rc<Replica>>) {
         let known: BTreeMap<RouteKey, &Rc<Replica>> =
             retired.iter().chain(before.replicas.values()).map(|replica| (replica.key, replica)).collect();
-        let mut table = Table { source: Arc::clone(&published.table), apps: BTreeMap::new(), replicas: BTreeMap::new(), has_come: true };
-        for (name, routes) in &published.table.apps {
-            // Whoever publishes a table has a ledger for each of its apps.
-            let Some(ledger) = published.ledgers.get(name) else { continue };
+        let mut table = Table {
+            version: published.table.version,
+            router: Arc::clone(&published.router),
+            apps: Vec::with_capacity(published.table.apps.len()),
+            replicas: BTreeMap::new(),
+            has_come: true,
+        };
+        for ((name, routes), ledger) in published.table.apps.iter().zip(&published.ledgers) {
             let mut app = App {
                 name: name.clone(),
                 desired: routes.desired,
                 traffic: routes.traffic.clone(),
+                limits: AppLimits::new(limits, &routes.deadlines),
                 ledger: Arc::clone(ledger),
                 meters: ledger.meters(thread),
                 thread,
@@ -83,11 +95,11 @@ impl Table {
                     _ => Replica::new(route, routes.traffic.protocol, Arc::clone(&standing), Arc::clone(ack)),
                 };
                 let is_weighed = routes.traffic.balance == Balance::LeastRequest;
-                replica.enlist(Duration::from_millis(routes.keepalive_idle_ms), standing, is_weighed);
+                replica.enlist(Duration::from_millis(routes.keepalive_idle_ms), app.limits.connect_ms, standing, is_weighed);
                 if route.last_choice { &mut app.last_choice } else { &mut app.ready }.push(Rc::clone(&replica));
                 table.replicas.insert(route.key, replica);
             }
-            table.apps.insert(name.clone(), Rc::new(app));
+            table.apps.push(Rc::new(app));
         }
         let mut left = Vec::new();
         for replica in retired.iter().chain(before.replicas.values()) {
@@ -103,17 +115,19 @@ impl Table {
 
     /// The version that this is.
     pub(crate) fn version(&self) -> u64 {
-        self.source.version
+        self.version
     }
 
-    /// The app that a request belongs to.
-    pub(crate) fn app_for(&self, host: &str, path: &str) -> Option<&Rc<App>> {
-        self.source.app_for(host, path).and_then(|(name, _)| self.apps.get(name))
+    /// The app that a request belongs to, and how many bytes at the front of its path are not for the replica.
+    pub(crate) fn app_for(&self, host: &str, path: &str) -> Result<(&Rc<App>, usize), Unrouted> {
+        let found = self.router.app_for(host, path)?;
+        self.apps.get(found.app).map(|app| (app, found.strip_bytes)).ok_or(Unrouted::Unclaimed)
     }
 
     /// The app of this name.
     pub(crate) fn app(&self, name: &AppName) -> Option<&Rc<App>> {
-        self.apps.get(name)
+        // In the order of their names, as in the table that was published.
+        self.apps.binary_search_by(|app| app.name.cmp(name)).ok().and_then(|at| self.apps.get(at))
     }
 
     /// Whether anybody has published it: `false` for the empty one that a thread begins with.
@@ -128,7 +142,7 @@ impl Table {
 
     /// All apps.
     pub(crate) fn apps(&self) -> impl Iterator<Item = &Rc<App>> {
-        self.apps.values()
+        self.apps.iter()
     }
 
     /// The replica of a route.
@@ -217,7 +231,7 @@ mod tests {
     use std::time::Instant;
 
     use cluster::id::{NodeId, ReplicaId};
-    use cluster::route::{AppRoutes, Route, Target};
+    use cluster::route::{AppRoutes, Route, RoutingTable, Target};
     use tokio::sync::Notify;
 
     use super::*;
@@ -240,7 +254,7 @@ mod tests {
             apps: BTreeMap::from([(AppName::builtin(), routes)]),
             ..RoutingTable::default()
         };
-        Published { table: Arc::new(table), ledgers: BTreeMap::from([(AppName::builtin(), Arc::clone(ledger))]) }
+        Published { router: Arc::new(Router::new(&table)), table: Arc::new(table), ledgers: vec![Arc::clone(ledger)] }
     }
 
     fn tried(table: &Table, replicas: &[u128]) -> Vec<Rc<Replica>> {
@@ -248,7 +262,7 @@ mod tests {
     }
 
     fn picks(table: &Table, count: usize, tried: &[Rc<Replica>]) -> Vec<u128> {
-        let app = table.app_for("", "/").unwrap();
+        let app = table.app_for("", "/").unwrap().0;
         (0..count).map(|_| app.pick(tried, None).unwrap().key.replica.0).collect()
     }
 
@@ -256,9 +270,10 @@ mod tests {
     fn turns_go_round_exactly_and_go_on_with_the_next_table() {
         let ledger = ledger();
         let ack = ThreadAck::new(Arc::new(Notify::new()));
-        let (first, _) = Table::build(&published(&ledger, &[(1, false), (2, false), (3, false)]), &Table::default(), &[], 0, &ack);
+        let (first, _) =
+            Table::build(&published(&ledger, &[(1, false), (2, false), (3, false)]), &Table::default(), &[], 0, &Limits::default(), &ack);
         assert_eq!(picks(&first, 4, &[]), [1, 2, 3, 1]);
-        let (second, left) = Table::build(&published(&ledger, &[(1, false), (2, false)]), &first, &[], 0, &ack);
+        let (second, left) = Table::build(&published(&ledger, &[(1, false), (2, false)]), &first, &[], 0, &Limits::default(), &ack);
         assert!(left.is_empty());
         assert_eq!(picks(&second, 3, &[]), [1, 2, 1]);
         assert!(Rc::ptr_eq(&first.replicas[&key(1)], &second.replicas[&key(1)]));
@@ -269,11 +284,11 @@ mod tests {
     fn a_last_choice_is_used_only_when_there_is_no_other() {
         let ledger = ledger();
         let ack = ThreadAck::new(Arc::new(Notify::new()));
-        let (table, _) = Table::build(&published(&ledger, &[(1, true), (2, false)]), &Table::default(), &[], 0, &ack);
+        let (table, _) = Table::build(&published(&ledger, &[(1, true), (2, false)]), &Table::default(), &[], 0, &Limits::default(), &ack);
         assert_eq!(picks(&table, 3, &[]), [2, 2, 2]);
         assert_eq!(picks(&table, 1, &tried(&table, &[2])), [1]);
-        assert!(table.app_for("", "/").unwrap().pick(&tried(&table, &[1, 2]), None).is_none());
-        let (table, _) = Table::build(&published(&ledger, &[(1, true)]), &table, &[], 0, &ack);
+        assert!(table.app_for("", "/").unwrap().0.pick(&tried(&table, &[1, 2]), None).is_none());
+        let (table, _) = Table::build(&published(&ledger, &[(1, true)]), &table, &[], 0, &Limits::default(), &ack);
         assert_eq!(picks(&table, 1, &[]), [1]);
     }
 
@@ -282,8 +297,8 @@ mod tests {
         let ledger = ledger();
         let ack = ThreadAck::new(Arc::new(Notify::new()));
         let replicas = [(1, false), (2, false), (3, false), (4, false)];
-        let (table, _) = Table::build(&published(&ledger, &replicas), &Table::default(), &[], 0, &ack);
-        let app = table.app_for("", "/").unwrap();
+        let (table, _) = Table::build(&published(&ledger, &replicas), &Table::default(), &[], 0, &Limits::default(), &ack);
+        let app = table.app_for("", "/").unwrap().0;
         let mut counts = BTreeMap::new();
         for _ in 0..120 {
             let first = app.pick(&[], None).unwrap();
@@ -300,7 +315,7 @@ mod tests {
         let mut published = published(&ledger(), &[(1, false), (2, false), (3, false), (4, true)]);
         let routes = Arc::make_mut(&mut published.table).apps.get_mut(&AppName::builtin()).unwrap();
         routes.replicas.iter_mut().for_each(|route| route.node = NodeId(route.key.replica.0 / 2));
-        let (table, _) = Table::build(&published, &Table::default(), &[], 0, &ack);
+        let (table, _) = Table::build(&published, &Table::default(), &[], 0, &Limits::default(), &ack);
         assert_eq!(picks(&table, 2, &tried(&table, &[2])), [1, 1]);
         assert_eq!(picks(&table, 2, &tried(&table, &[1, 2])), [3, 3]);
         assert_eq!(picks(&table, 1, &tried(&table, &[1, 2, 3])), [4]);
@@ -310,15 +325,15 @@ mod tests {
     fn a_replica_that_left_is_counted_until_its_last_request_ends() {
         let ledger = ledger();
         let ack = ThreadAck::new(Arc::new(Notify::new()));
-        let (first, _) = Table::build(&published(&ledger, &[(1, false)]), &Table::default(), &[], 0, &ack);
-        let request = crate::replica::InFlight::new(first.app_for("", "/").unwrap().pick(&[], None).unwrap());
-        let (second, left) = Table::build(&published(&ledger, &[]), &first, &[], 0, &ack);
+        let (first, _) = Table::build(&published(&ledger, &[(1, false)]), &Table::default(), &[], 0, &Limits::default(), &ack);
+        let request = crate::replica::InFlight::new(first.app_for("", "/").unwrap().0.pick(&[], None).unwrap());
+        let (second, left) = Table::build(&published(&ledger, &[]), &first, &[], 0, &Limits::default(), &ack);
         assert_eq!(left.len(), 1);
         // It is still there in the version after, and forgotten once it is idle.
-        let (third, left) = Table::build(&published(&ledger, &[]), &second, &left, 0, &ack);
+        let (third, left) = Table::build(&published(&ledger, &[]), &second, &left, 0, &Limits::default(), &ack);
         assert_eq!(left.len(), 1);
         drop(request);
-        let (_, left) = Table::build(&published(&ledger, &[]), &third, &left, 0, &ack);
+        let (_, left) = Table::build(&published(&ledger, &[]), &third, &left, 0, &Limits::default(), &ack);
         assert!(left.is_empty());
     }
 
@@ -329,7 +344,7 @@ mod tests {
         let (table, _) = {
             let published = published(&ledger, &[(1, false), (2, false), (3, false), (4, true)]);
             ledger.keep(&published.table.apps[&AppName::builtin()]);
-            Table::build(&published, &Table::default(), &[], 0, &ack)
+            Table::build(&published, &Table::default(), &[], 0, &Limits::default(), &ack)
         };
         for _ in 0..3 {
             ledger.connect_failed(key(2));
@@ -346,8 +361,8 @@ mod tests {
         let mut published = published(&ledger(), &[(1, false), (2, false), (3, false)]);
         let routes = Arc::make_mut(&mut published.table).apps.get_mut(&AppName::builtin()).unwrap();
         routes.traffic.balance = Balance::Cookie("id".to_owned());
-        let (table, _) = Table::build(&published, &Table::default(), &[], 0, &ack);
-        let app = table.app_for("", "/").unwrap();
+        let (table, _) = Table::build(&published, &Table::default(), &[], 0, &Limits::default(), &ack);
+        let app = table.app_for("", "/").unwrap().0;
         let first = app.pick(&[], Some(77)).unwrap();
         for _ in 0..5 {
             assert!(Rc::ptr_eq(&app.pick(&[], Some(77)).unwrap(), &first));
@@ -363,7 +378,7 @@ mod tests {
         let mut published = published(&ledger(), &[(1, false), (2, false)]);
         let routes = Arc::make_mut(&mut published.table).apps.get_mut(&AppName::builtin()).unwrap();
         routes.traffic.balance = Balance::LeastRequest;
-        let (table, _) = Table::build(&published, &Table::default(), &[], 0, &ack);
+        let (table, _) = Table::build(&published, &Table::default(), &[], 0, &Limits::default(), &ack);
         let busy = crate::replica::InFlight::new(Rc::clone(&table.replicas[&key(1)]));
         assert_eq!(picks(&table, 5, &[]), [2; 5]);
         drop(busy);

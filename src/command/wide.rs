@@ -1,4 +1,4 @@
-//! The columns that `-o wide` has more than the others: what is used.
+//! The columns that `-o wide` has more than the others: labels, and what is used.
 
 use crate::amount::{bytes, cores};
 use crate::duration::uptime;
@@ -7,7 +7,7 @@ use crate::view::{Node, Replica};
 /// Their heads, for replicas.
 pub const OF_REPLICA: [&str; 8] = ["CPU", "CPU-TIME", "MEMORY", "FILES", "THREADS", "PROCESSES", "TREE", "LIMITS"];
 /// Their heads, for nodes.
-pub const OF_NODE: [&str; 5] = ["CPU", "CPU-TIME", "MEMORY", "LOAD", "UPTIME"];
+pub const OF_NODE: [&str; 6] = ["LABELS", "CPU", "CPU-TIME", "MEMORY", "LOAD", "UPTIME"];
 
 /// What a replica uses, and what holds and limits it. What is not known is empty.
 pub fn of_replica(replica: &Replica) -> Vec<String> {
@@ -28,16 +28,18 @@ pub fn of_replica(replica: &Replica) -> Vec<String> {
     cells
 }
 
-/// What a node's host uses, by whomever.
+/// What is said of a node's host, and what that uses, by whomever.
 pub fn of_node(node: &Node) -> Vec<String> {
+    let mut cells = vec![node.labels()];
     match &node.usage {
-        Some(usage) => vec![
+        Some(usage) => cells.extend([
             format!("{}/{}", cores(usage.cpu_cores), usage.cores),
             uptime(usage.cpu_seconds),
             format!("{}/{}", bytes(usage.memory_used_bytes), bytes(usage.memory_bytes)),
             format!("{:.2}", usage.load_1m),
             uptime(usage.uptime_seconds),
-        ],
-        None => vec![String::new(); OF_NODE.len()],
+        ]),
+        None => cells.extend(std::iter::repeat_n(String::new(), OF_NODE.len() - 1)),
     }
+    cells
 }

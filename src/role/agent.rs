@@ -10,6 +10,7 @@ use gateway::listen::Listen;
 
 use crate::log::{self, LogArgs};
 use crate::parent;
+use crate::size::{self, Size};
 
 /// How long work on blocking threads may still take when the role has ended.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -30,6 +31,9 @@ pub struct AgentArgs {
     /// The name of this node [default: HOSTNAME:PORT]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// What is said of this host, for apps to choose by, as in zone=a; may be given several times. `ostler label` overrides it
+    #[arg(long, value_name = "KEY=VALUE", value_parser = cluster::label::parse)]
+    label: Vec<(String, String)>,
     /// Where pipes of running replicas are kept [default: /run/ostler/PORT for root, or $XDG_RUNTIME_DIR/ostler/PORT]
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
@@ -41,6 +45,13 @@ pub struct AgentArgs {
     /// everything
     #[arg(long)]
     keep_workers: bool,
+    /// Where artifacts of apps are kept, for all agents of this user on this host [default: $CACHE_DIRECTORY, /var/cache/ostler
+    /// for root, or ~/.cache/ostler]
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// How much is kept there, as in 500MB or 10GiB; what runs is kept beyond that, else the least recently used goes first
+    #[arg(long, value_name = "SIZE", default_value_t = Size(agent::CACHE_BYTES_MAX), value_parser = size::parse)]
+    cache_max: Size,
     /// Let it listen on an address that is not loopback, in the clear: everybody who reaches it can run programs here
     #[arg(long)]
     insecure: bool,
@@ -60,9 +71,12 @@ impl AgentArgs {
         Config {
             listen: self.listen.map_or(Listen::Loopback { port: self.port }, Listen::Exactly),
             name: self.name.clone(),
+            labels: self.label.iter().cloned().collect(),
             runtime_dir: self.runtime_dir.clone(),
             log_dir: self.log_dir.clone(),
             keep_workers: self.keep_workers,
+            cache_dir: self.cache_dir.clone(),
+            cache_bytes_max: self.cache_max.0,
             insecure: self.insecure,
             allow_host: self.allow_host.clone(),
         }

@@ -53,6 +53,44 @@ fn a_cluster_is_run_by_commands() {
 }
 
 #[test]
+fn labels_are_given_by_the_agents_command_line_and_by_the_operator() {
+    let mut cluster = Setup::new().agents(1).agent_args(&["--label", "zone=a", "--label", "disk=ssd"]).start();
+    cluster.wait_status("the node is ready", |status| status.nodes.iter().all(|node| node.state == "ready"));
+    let url = cluster.agents[0].url();
+    let wide = done(&cluster, &["nodes", "-o", "wide"]);
+    assert!(wide.contains("LABELS") && wide.contains("disk=ssd,zone=a"), "{wide}");
+    assert!(!done(&cluster, &["nodes"]).contains("ssd"));
+    let node = json(&cluster, &["label", &url, "zone=b", "rack=r1", "--json"]);
+    assert_eq!(node["labels"], serde_json::json!({"disk": "ssd", "rack": "r1", "zone": "b"}));
+    // By its name too; what the agent says for it counts again.
+    let name = node["name"].as_str().unwrap().to_owned();
+    let text = done(&cluster, &["label", &name, "zone-"]);
+    assert!(text.contains("disk=ssd,rack=r1,zone=a") && text.contains("zone is still there"), "{text}");
+    cluster.controller.program.kill();
+    cluster.restart_controller();
+    cluster.wait_status("the node is ready again", |status| status.nodes.iter().all(|node| node.state == "ready"));
+    assert_eq!(json(&cluster, &["nodes", "-o", "json"])[0]["labels"]["rack"], "r1");
+
+    let controller = cluster.controller.url();
+    for (args, code) in [
+        (&["label", &url][..], 2),
+        (&["label", &url, "zone"], 2),
+        (&["label", &url, "zone=a b"], 2),
+        (&["label", &url, "zone=a", "zone-"], 2),
+        (&["label", "nobody", "zone=a"], 1),
+        (&["nodes", "-o", "tall"], 2),
+    ] {
+        let ended = ostler(&cluster.home, &controller, args);
+        assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
+    }
+    let refused = ostler(&cluster.home, &controller, &["label", "nobody", "zone=a"]);
+    assert!(refused.stderr.contains("there is no node \"nobody\""), "{refused:?}");
+    let mut command = cluster.home.command(&cluster.home.cwd().join("ostler").to_string_lossy());
+    let refused = program::run(&cluster.home, command.args(["agent", "--port", "0", "--label", "zone"]));
+    assert!(refused.code == Some(2) && refused.stderr.contains("KEY=VALUE"), "{refused:?}");
+}
+
+#[test]
 fn refusals_are_told_in_one_line() {
     let cluster = Setup::new().agents(1).start();
     let url = cluster.controller.url();

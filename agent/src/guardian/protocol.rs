@@ -79,6 +79,10 @@ pub struct Spawn {
     pub args: Vec<String>,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
+    /// The directory of its artifact, if it has one: it starts there unless its spec says otherwise.
+    pub artifact: Option<PathBuf>,
+    /// A file to hold locked, with others, while any of its processes is there: they use what it stands for.
+    pub lease: Option<PathBuf>,
     /// Where its pipes lie.
     pub directory: PathBuf,
     /// The cgroup to make for it, where the agent has one.
@@ -265,6 +269,8 @@ mod tests {
             program: "/bin/x".into(),
             args: vec!["é".into()],
             env,
+            artifact: Some("/srv/x".into()),
+            lease: Some("/var/cache/x".into()),
             directory: "/run/x".into(),
             cgroup: Some(cgroup.clone()),
             limiters: vec![cgroup],

@@ -22,6 +22,8 @@ pub(crate) use imp::GuardianProcess;
 pub(crate) use imp::GuardianSocket;
 /// Reads what this host uses.
 pub(crate) use imp::HostUsageReader;
+/// A new directory that is filled from outside, and nothing is made beside it.
+pub(crate) use imp::Jail;
 /// The socket that a replica speaks up at.
 pub(crate) use imp::NotifySocket;
 /// What the agent is told from outside: goodbye, and that a child of it ended.
@@ -32,6 +34,8 @@ pub(crate) use imp::Trees;
 pub(crate) use imp::UsageReader;
 /// Which boot of the host this is.
 pub(crate) use imp::boot;
+/// Where this user's agents keep artifacts.
+pub(crate) use imp::cache_base;
 /// Tells a guardian that waits in a runtime directory to end with all that it has.
 pub(crate) use imp::dismiss_guardian;
 /// Ends what children of this process are left: true when there are none. Call again until it is.
@@ -44,6 +48,8 @@ pub(crate) use imp::find_guardian;
 pub(crate) use imp::hostname;
 /// Whether a path is a regular file that can be executed.
 pub(crate) use imp::is_executable;
+/// Whether a path still leads to an open file.
+pub(crate) use imp::is_same_file;
 /// The cgroups of the agent before this one, for replicas that are kept; else new ones.
 pub(crate) use imp::keep_trees;
 /// Lets other users go through a directory to what they know in it.
@@ -56,6 +62,8 @@ pub(crate) use imp::log_base;
 pub(crate) use imp::make_trees;
 /// Memory of this host in bytes; 0 where it is not known.
 pub(crate) use imp::memory_bytes;
+/// Lets every user look into a directory that only this one can change.
+pub(crate) use imp::open_to_readers;
 /// The file that this process runs, by path and name.
 pub(crate) use imp::own_program;
 /// Whether the process at the other end of a loopback connection belongs to root or to this user.
@@ -66,6 +74,8 @@ pub(crate) use imp::prepare;
 pub(crate) use imp::private_directory;
 /// Collects what children of this process ended, by pid, and tells how.
 pub(crate) use imp::reap;
+/// Removes a directory that nobody could change.
+pub(crate) use imp::remove_sealed;
 /// Removes the socket that a guardian waited at.
 pub(crate) use imp::remove_socket;
 /// Where this user's agents keep their runtime directories, and whether others can write beside it.

@@ -129,6 +129,32 @@ impl NotifySocket {
     }
 }
 
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct Jail(Infallible);
+
+impl Jail {
+    pub fn make(_path: &Path) -> io::Result<Self> {
+        Err(not_yet())
+    }
+
+    pub fn directory(&self, _path: &str) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub fn file(&self, _path: &str) -> io::Result<File> {
+        match self.0 {}
+    }
+
+    pub fn seal_file(_file: &File, _is_program: bool) -> io::Result<()> {
+        Err(not_yet())
+    }
+
+    pub fn seal<'a>(&self, _directories: impl Iterator<Item = &'a str>) -> io::Result<()> {
+        match self.0 {}
+    }
+}
+
 /// Nothing is known.
 #[derive(Debug)]
 pub(crate) struct UsageReader(Infallible);
@@ -141,6 +167,18 @@ impl UsageReader {
     pub fn read(&mut self) -> Option<Reading> {
         match self.0 {}
     }
+}
+
+pub(crate) fn remove_sealed(_path: &Path) -> io::Result<()> {
+    Err(not_yet())
+}
+
+pub(crate) fn open_to_readers(_path: &Path) -> io::Result<()> {
+    Err(not_yet())
+}
+
+pub(crate) fn is_same_file(_open: &File, _path: &Path) -> io::Result<bool> {
+    Err(not_yet())
 }
 
 /// Nothing is known.
@@ -209,6 +247,10 @@ pub(crate) fn runtime_base() -> (PathBuf, bool) {
 
 pub(crate) fn log_base() -> PathBuf {
     std::env::temp_dir().join("ostler-logs")
+}
+
+pub(crate) fn cache_base() -> PathBuf {
+    std::env::temp_dir().join("ostler-cache")
 }
 
 pub(crate) fn private_directory(_path: &Path) -> io::Result<bool> {

@@ -96,7 +96,8 @@ impl Owner {
         let mut holdings = by_replica(inventory);
         let ids: Vec<ReplicaId> = self.slots.keys().copied().collect();
         for id in ids {
-            let Some(slot) = self.slots.get(&id) else { continue };
+            // One that waits for its artifact is no guardian's yet.
+            let Some(slot) = self.slots.get(&id).filter(|slot| slot.attempt.preparing.is_none()) else { continue };
             let holding = holdings.remove(&id).filter(|holding| holding.attempt.attempt == slot.replica.attempt);
             let found = holding.as_ref().map(|holding| holding.pid);
             self.resume(id, found);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cluster::ReplicaId;
 use cluster::app::{ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_USES};
+use cluster::artifact::ABILITY_ARTIFACT;
 use cluster::fence::{self, Held, Verdict};
 use cluster::placeholder::ABILITY_PLACEHOLDERS;
 use cluster::run_as::{ABILITY_RUN_AS, ABILITY_SANDBOX, ABILITY_SOCKET};
@@ -15,8 +16,16 @@ use super::{Owner, Refused};
 use crate::slot::Slot;
 
 /// What this agent can do beyond the basics, by the names that an assignment's `requires` may hold.
-const ABILITIES: &[&str] =
-    &[ABILITY_HEALTH, ABILITY_RESTART_WHEN, ABILITY_RUN_AS, ABILITY_SANDBOX, ABILITY_SOCKET, ABILITY_PLACEHOLDERS, ABILITY_USES];
+const ABILITIES: &[&str] = &[
+    ABILITY_ARTIFACT,
+    ABILITY_HEALTH,
+    ABILITY_PLACEHOLDERS,
+    ABILITY_RESTART_WHEN,
+    ABILITY_RUN_AS,
+    ABILITY_SANDBOX,
+    ABILITY_SOCKET,
+    ABILITY_USES,
+];
 
 /// The shortest wait before the second restart in a row and each one after it, in milliseconds.
 const RESTART_MS_MIN: u64 = 20;

@@ -44,7 +44,8 @@ impl Owner {
         let Kind::Exec { command } = &check.kind else { return Ok(()) };
         let Some((name, args)) = command.split_first().filter(|_| slot.attempt.watched.is_some()) else { return Ok(()) };
         let mut spawn = (**spawn).clone();
-        spawn.program = self.search.find(name).map_err(|e| format!("cannot be started: {e}"))?;
+        let search = slot.attempt.lease.as_ref().map_or_else(|| self.search.clone(), |lease| self.search.within(lease.tree()));
+        spawn.program = search.find(name).map_err(|e| format!("cannot be started: {e}"))?;
         spawn.args = args.to_vec();
         // The socket is its replica's alone.
         spawn.socket = None;

@@ -1,6 +1,7 @@
 //! One replica's events and what follows from them.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use cluster::ReplicaId;
 use cluster::health;
@@ -9,6 +10,7 @@ use cluster::supervise::{Effect, Event, State, step};
 use cluster::wire::{AssignedPhase, ObservedPhase};
 
 use super::Owner;
+use crate::artifact::{Lease, Wish};
 use crate::check::Voice;
 use crate::guardian::protocol::{Attempt, Command, HandedOver, Spawn};
 use crate::port::Reservation;
@@ -35,6 +37,7 @@ impl Owner {
         tell(id, slot, before.0, before.1, now.since_ms(slot.attempt.started_at_ms));
         self.carry_out(id, effects);
         self.stop_watching(id);
+        self.give_up_fetch(id);
         if self.slots.get(&id).is_some_and(|slot| slot.replica.state == State::Stopped) {
             self.retire(id);
         } else {
@@ -49,7 +52,10 @@ impl Owner {
             match effect {
                 Effect::Spawn { attempt, reserve_port } => {
                     self.figures.starts_total += 1;
-                    if let Err(error) = self.spawn(id, attempt, reserve_port) {
+                    let artifact = self.slots.get(&id).and_then(|slot| slot.spec.artifact.clone());
+                    if let Some(artifact) = artifact {
+                        self.fetch(&artifact, Wish { id, attempt, reserve_port });
+                    } else if let Err(error) = self.spawn(id, attempt, reserve_port, None) {
                         self.failed.push_back((id, Event::SpawnFailed { attempt, error }));
                     }
                 }
@@ -60,13 +66,16 @@ impl Owner {
         }
     }
 
-    fn spawn(&mut self, id: ReplicaId, attempt: u32, reserve_port: bool) -> Result<(), String> {
+    /// Starts an attempt, in its artifact if it has one.
+    pub(super) fn spawn(&mut self, id: ReplicaId, attempt: u32, reserve_port: bool, lease: Option<Arc<Lease>>) -> Result<(), String> {
         let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
         slot.spec.limits.check().map_err(|e| e.to_string())?;
         slot.spec.run_as.check().map_err(|e| e.to_string())?;
         slot.spec.sandbox.iter().try_for_each(Sandbox::check).map_err(|e| e.to_string())?;
         health::validate(&slot.spec.health).map_err(|e| e.to_string())?;
         let limits = slot.spec.limits.clone();
+        let tree = lease.as_ref().map(|lease| lease.tree().to_owned());
+        let search = tree.as_ref().map_or_else(|| self.search.clone(), |tree| self.search.within(tree));
         // The guardian knows the port of a socket that it hands over.
         let is_passed = slot.spec.socket == SocketMode::Pass;
         let reservation = if is_passed { None } else { Some(Reservation::new().map_err(|e| format!("there is no free port: {e}"))?) };
@@ -74,7 +83,7 @@ impl Owner {
         self.uses.open(&slot.spec.uses).map_err(|e| e.to_string())?;
         let addresses = self.uses.variables(&slot.spec.uses);
         let identity = Identity { id, app: &slot.app, node: &self.facts.name, port: port.unwrap_or(0), addresses: &addresses };
-        let mut invocation = program::invocation(&self.search, &slot.spec, identity).map_err(|e| e.to_string())?;
+        let mut invocation = program::invocation(&search, &slot.spec, identity).map_err(|e| e.to_string())?;
         let directory = self.runtime.replica(id);
         if slot.spec.run_as.names_somebody() {
             self.runtime.let_through(id).map_err(|e| format!("its directory {} cannot be made: {e}", directory.display()))?;
@@ -95,6 +104,8 @@ impl Owner {
             program: invocation.program,
             args: invocation.args,
             env: invocation.env,
+            artifact: tree,
+            lease: lease.as_ref().map(|lease| lease.lock_path().to_owned()),
             directory,
             cgroup: self.keeper.cgroup(Attempt { id, attempt }),
             limiters: if limits.need_cgroup() { self.keeper.limiters(Attempt { id, attempt }) } else { vec![] },
@@ -113,6 +124,7 @@ impl Owner {
             port,
             _reservation: reservation.filter(|_| reserve_port),
             voice,
+            lease,
             spawn: has_commands.then(|| Box::new(spawn.clone())),
             ..slot::Attempt::default()
         };

@@ -46,11 +46,12 @@ impl Owner {
         self.clean_at_ms = self.clean_at_ms.min(self.clock.now().mono_ms + CLEAN_SOON_MS);
     }
 
-    /// Removes old output when it is time to.
-    pub(super) fn clean_logs(&mut self) {
+    /// Removes old output, and artifacts that are too much, when it is time to.
+    pub(super) fn clean(&mut self) {
         let now_ms = self.clock.now().mono_ms;
         if now_ms >= self.clean_at_ms {
             self.logs.clean(|id| self.slots.contains_key(&id));
+            self.fetches.tidy();
             self.clean_at_ms = now_ms + CLEAN_EVERY_MS;
         }
     }

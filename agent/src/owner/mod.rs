@@ -4,6 +4,7 @@
 //! one replica needs is decided by `cluster::supervise`, which assignment counts by `cluster::fence`.
 
 mod adopt;
+mod artifacts;
 mod assign;
 mod commands;
 mod endpoints;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use crate::artifact::{Fetches, Settings};
 use crate::check::{Checks, Word};
 use crate::clock::Clock;
 use crate::goodbye::Goodbye;
@@ -105,6 +107,7 @@ pub struct Owner {
     /// When the next check of each replica is due, in monotonic milliseconds.
     agenda: BTreeSet<(u64, ReplicaId)>,
     commands: Commands,
+    fetches: Fetches,
     /// What replicas say of themselves: where it goes in, and comes out. Those who listen to them end with this.
     words: (mpsc::Sender<Word>, mpsc::Receiver<Word>),
     listeners: JoinSet<()>,
@@ -131,7 +134,7 @@ pub struct Owner {
 
 impl Owner {
     /// An agent that runs nothing, and listens at `api`.
-    pub fn new(facts: NodeFacts, api: SocketAddr, runtime: RuntimeDir, logs: LogDir, keeper: Keeper) -> Self {
+    pub fn new(facts: NodeFacts, api: SocketAddr, runtime: RuntimeDir, logs: LogDir, keeper: Keeper, artifacts: Settings) -> Self {
         Owner {
             clock: Clock::start(),
             observers: Observers::new(facts.instance),
@@ -154,6 +157,7 @@ impl Owner {
             checks: Checks::new(),
             agenda: BTreeSet::new(),
             commands: Commands::default(),
+            fetches: Fetches::new(artifacts),
             words: mpsc::channel(WORDS_MAX),
             listeners: JoinSet::new(),
             api,
@@ -193,7 +197,8 @@ impl Owner {
                 _ = heartbeat.tick() => {
                     let usage = self.new_usage();
                     self.observers.heartbeat(usage, self.standing());
-                    self.clean_logs();
+                    self.tell_fetches();
+                    self.clean();
                 }
                 happening = self.keeper.next() => self.happened(happening),
                 Some(probed) = self.probes.join_next() => {
@@ -202,6 +207,7 @@ impl Owner {
                         self.feed(id, Event::Ready { attempt });
                     }
                 }
+                Some(finished) = self.fetches.next() => self.fetched(finished),
                 Some(done) = self.checks.next() => self.checked(done),
                 Some((id, attempt, push)) = self.words.1.recv() => self.heard(id, attempt, push),
                 Some(_) = self.listeners.join_next() => {}
@@ -262,7 +268,9 @@ impl Owner {
             Happening::Inventory(inventory) => self.compare(inventory),
             Happening::TreesGone => {
                 self.commands = Commands::default();
-                let attempts: Vec<(ReplicaId, u32)> = self.slots.iter().map(|(id, slot)| (*id, slot.replica.attempt)).collect();
+                // One that waits for its artifact has no tree.
+                let started = self.slots.iter().filter(|(_, slot)| slot.attempt.preparing.is_none());
+                let attempts: Vec<(ReplicaId, u32)> = started.map(|(id, slot)| (*id, slot.replica.attempt)).collect();
                 for (id, attempt) in attempts {
                     self.feed(id, Event::TreeGone { attempt });
                 }

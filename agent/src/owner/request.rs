@@ -123,6 +123,7 @@ impl Owner {
         for slot in self.slots.values() {
             *figures.replicas.entry(slot.replica.phase().to_string()).or_default() += 1;
         }
+        figures.artifacts = self.fetches.counts();
         figures.observers = self.observers.count() as u64;
         figures.observers_cut_total = self.observers.cut_off;
         figures.guardians_ended_total = self.keeper.ended;

@@ -24,9 +24,12 @@ pub fn main() -> ExitCode {
     let config = agent::Config {
         listen: gateway::listen::Listen::Loopback { port: args.get(1).map_or(0, |port| port.parse().unwrap()) },
         name: Some("test-node".to_owned()),
+        labels: std::collections::BTreeMap::new(),
         runtime_dir: Some(PathBuf::from(&args[0])),
         log_dir: None,
         keep_workers: std::env::var_os(KEEP).is_some(),
+        cache_dir: args.get(2).map(PathBuf::from),
+        cache_bytes_max: agent::CACHE_BYTES_MAX,
         insecure: false,
         allow_host: vec![],
     };

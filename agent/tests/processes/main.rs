@@ -15,6 +15,8 @@ mod agent_process;
 #[cfg(target_os = "linux")]
 mod api;
 #[cfg(target_os = "linux")]
+mod artifacts;
+#[cfg(target_os = "linux")]
 mod endings;
 #[cfg(target_os = "linux")]
 mod health;
@@ -37,6 +39,8 @@ mod sandbox;
 #[cfg(target_os = "linux")]
 mod sockets;
 #[cfg(target_os = "linux")]
+mod store;
+#[cfg(target_os = "linux")]
 mod uses;
 
 #[cfg(target_os = "linux")]
@@ -54,6 +58,7 @@ fn main() -> std::process::ExitCode {
 #[cfg(target_os = "linux")]
 fn runner() -> std::process::ExitCode {
     let tests: Vec<(&str, fn())> = [
+        artifacts::TESTS,
         endings::TESTS,
         keeping::TESTS,
         replicas::TESTS,

@@ -30,6 +30,9 @@ pub fn step(mut replica: Replica, event: Event, now: Now) -> (Replica, Vec<Effec
             replica.reserve_port = true;
             replica.gone(then, now)
         }
+        (State::Spawning, Event::GivenUp { attempt: of }) if of == attempt && replica.wanted != AssignedPhase::Run => {
+            replica.gone(Then::Stop, now)
+        }
 
         (State::Starting { pid } | State::Running { pid, ready: Readiness::Unready }, Event::Ready { attempt: of }) if of == attempt => {
             replica.state = State::Running { pid, ready: Readiness::Ready { since_ms: now.mono_ms } };

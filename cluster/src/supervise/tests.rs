@@ -82,6 +82,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         prop_oneof![Just(AssignedPhase::Run), Just(AssignedPhase::Drain), Just(AssignedPhase::Stop)].prop_map(Event::Wanted),
         attempt.clone().prop_map(|attempt| Event::Spawned { attempt, pid: attempt }),
         attempt.clone().prop_map(|attempt| Event::SpawnFailed { attempt, error: "no".to_owned() }),
+        attempt.clone().prop_map(|attempt| Event::GivenUp { attempt }),
         attempt.clone().prop_map(|attempt| Event::Ready { attempt }),
         attempt.clone().prop_map(|attempt| Event::Unready { attempt }),
         attempt.clone().prop_map(|attempt| Event::Unhealthy { attempt, why: "no".to_owned() }),
@@ -250,6 +251,7 @@ fn states() -> Vec<(&'static str, Replica)> {
     backoff.state = State::Killing { then: Then::Restart { wait_ms: 100 }, again_at_ms: 1_000 };
     vec![
         ("spawning", always(vec![])),
+        ("spawning, to go", always(vec![drain()])),
         ("starting", always(spawned())),
         ("running", always(running())),
         ("unready", always([running(), vec![Event::Unready { attempt: 1 }]].concat())),
@@ -273,6 +275,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("to stop", Event::Wanted(AssignedPhase::Stop)),
         ("started", Event::Spawned { attempt: 1, pid: 7 }),
         ("cannot be started", Event::SpawnFailed { attempt: 1, error: String::new() }),
+        ("is given up", Event::GivenUp { attempt: 1 }),
         ("ready", Event::Ready { attempt: 1 }),
         ("not ready", Event::Unready { attempt: 1 }),
         ("fails its liveness", Event::Unhealthy { attempt: 1, why: String::new() }),
@@ -338,6 +341,7 @@ fn what_is_said_of_another_attempt_changes_nothing_in_any_state() {
             let stale = [
                 Event::Spawned { attempt, pid: 9 },
                 Event::SpawnFailed { attempt, error: String::new() },
+                Event::GivenUp { attempt },
                 Event::Ready { attempt },
                 Event::Unready { attempt },
                 Event::Unhealthy { attempt, why: String::new() },

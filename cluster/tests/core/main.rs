@@ -4,6 +4,7 @@
 mod balancer;
 mod finished;
 mod keeping;
+mod placing;
 mod properties;
 mod scenarios;
 mod world;

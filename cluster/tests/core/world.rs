@@ -81,12 +81,7 @@ impl World {
     pub fn new(nodes: usize) -> Self {
         let mut ids = Counting(1000);
         let members: Vec<Member> = (0..nodes)
-            .map(|nth| Member {
-                id: NodeId(nth as u128 + 1),
-                url: format!("http://10.0.0.{}:9091", nth + 1).parse().unwrap(),
-                take_over: false,
-                removed: false,
-            })
+            .map(|nth| Member::new(NodeId(nth as u128 + 1), format!("http://10.0.0.{}:9091", nth + 1).parse().unwrap()))
             .collect();
         let agents = (0..nodes).map(|_| Agent::new(&mut ids)).collect();
         let now = Now { mono_ms: 1_000_000, unix_ms: 0 };

@@ -1,5 +1,6 @@
 //! What the calls of the API take.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use cluster::app::COUNT_MAX;
@@ -87,4 +88,21 @@ pub struct ScaleApp {
 
 impl Call for ScaleApp {
     const EXAMPLE: &'static str = r#"{"count":4}"#;
+}
+
+/// Change what is said of a node's host.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Label {
+    /// Labels to set. Keys and values have 1 to 63 letters, digits, `.`, `_` and `-` (keys `/` too), with a letter or digit at both ends.
+    #[serde(default)]
+    #[schema(example = json!({"zone": "a"}))]
+    pub set: BTreeMap<String, String>,
+    /// Keys of labels that were set here and are to go. What the node's agent says for them counts again.
+    #[serde(default)]
+    pub remove: Vec<String>,
+}
+
+impl Call for Label {
+    const EXAMPLE: &'static str = r#"{"set":{"zone":"a"},"remove":["disk"]}"#;
 }

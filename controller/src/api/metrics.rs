@@ -69,6 +69,14 @@ fn text(status: &Status, table: &RoutingTable) -> String {
             status.replicas.iter().filter(|replica| replica.app == app.name).map(|replica| u64::from(replica.restarts)).sum();
         line(&mut out, &format!("ostler_replica_restarts_total{{app=\"{}\"}}", app.name), restarts);
     }
+    family(&mut out, "ostler_app_route", "gauge", "Rules of the routing table: 1 for each. Without a host: any.");
+    for (app, routes) in &table.apps {
+        for rule in &routes.rules {
+            // Neither a host nor a path can have a quote or a backslash.
+            let host = rule.host.as_ref().map(ToString::to_string).unwrap_or_default();
+            line(&mut out, &format!("ostler_app_route{{app=\"{app}\",host=\"{host}\",path=\"{}\"}}", rule.path), 1);
+        }
+    }
     family(&mut out, "ostler_routing_table_version", "gauge", "Version of the routing table, within the epoch.");
     line(&mut out, "ostler_routing_table_version", table.version);
     family(&mut out, "ostler_epoch", "gauge", "The epoch in which this controller writes.");

@@ -10,6 +10,7 @@ mod endpoints;
 mod exposition;
 mod gateway_metrics;
 mod json;
+mod labels;
 mod logs;
 mod metrics;
 mod nodes;
@@ -110,6 +111,7 @@ impl Api {
             .route("/v1/apps/{name}/endpoints", get(endpoints::endpoints))
             .route("/v1/apps/{name}/scale", post(apps::scale_one))
             .route("/v1/nodes", get(reads::nodes))
+            .route("/v1/nodes/{node}/labels", post(labels::label))
             .route("/v1/replicas", get(reads::replicas))
             .route("/v1/replicas/{id}/logs", get(logs::logs))
             .route("/v1/routes", get(routes::routes))
@@ -134,7 +136,7 @@ async fn wrong_method(method: Method, request: Request) -> Problem {
     let path = request.uri().path();
     let right = match path {
         "/add-node" | "/remove-node" | "/scale" => "POST",
-        _ if path.ends_with("/scale") => "POST",
+        _ if path.ends_with("/scale") || path.ends_with("/labels") => "POST",
         _ => "GET",
     };
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is not called with {method}; use {right}"))

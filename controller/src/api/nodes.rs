@@ -34,8 +34,9 @@ pub async fn add(State(api): State<Api>, request: Request) -> Result<Json<Node>,
     let fresh = NodeId(UuidSource.next_id());
     let id = store::update(&*api.store, |desired| {
         let known = desired.members.values().find(|member| member.url == url);
-        let id = known.map_or(fresh, |member| member.id);
-        let member = Member { id, url: url.clone(), take_over: call.take_over, removed: false };
+        let before = known.cloned().unwrap_or_else(|| Member::new(fresh, url.clone()));
+        let member = Member { take_over: call.take_over, removed: false, ..before };
+        let id = member.id;
         let mut change = Change::default();
         if known != Some(&member) {
             // Before it is written, so that the log tells the wish before what comes of it.

@@ -4,7 +4,7 @@ use utoipa::OpenApi;
 use utoipa::openapi;
 
 use super::json::Json;
-use super::{apps, endpoints, logs, metrics, nodes, reads, routes};
+use super::{apps, endpoints, labels, logs, metrics, nodes, reads, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,7 @@ Bodies are JSON whatever their Content-Type; every refusal is an application/pro
         reads::app,
         endpoints::endpoints,
         reads::nodes,
+        labels::label,
         reads::replicas,
         reads::version,
         reads::healthz,

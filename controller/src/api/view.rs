@@ -82,6 +82,9 @@ pub struct Node {
     /// How many replicas are there.
     #[schema(example = 2)]
     pub replicas: u32,
+    /// Its labels in force: those that were set here win over those that its agent has from its own command line.
+    #[schema(example = json!({"zone": "a"}))]
+    pub labels: BTreeMap<String, String>,
     /// What its host uses; absent while that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<NodeUsage>,
@@ -282,6 +285,7 @@ impl From<status::NodeStatus> for Node {
             state: node.state.into(),
             detail: node.detail,
             replicas: node.replicas,
+            labels: node.labels,
             usage: node.usage.map(|usage| NodeUsage::new(usage, node.cores)),
         }
     }

@@ -11,7 +11,7 @@ use super::redb::RedbStore;
 use super::{Change, Desired, Error, Store, update};
 
 fn member(id: u128) -> Member {
-    Member { id: NodeId(id), url: format!("http://localhost:{}", 9000 + id).parse().unwrap(), take_over: false, removed: false }
+    Member::new(NodeId(id), format!("http://localhost:{}", 9000 + id).parse().unwrap())
 }
 
 fn scaled(count: u32) -> Change {

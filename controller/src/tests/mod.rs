@@ -8,6 +8,7 @@ mod bad_input;
 mod cluster;
 mod doors;
 mod exposition;
+mod labels;
 mod links;
 mod rig;
 mod start;

@@ -32,6 +32,7 @@ mod origin;
 mod persistence;
 mod replay;
 mod rig;
+mod routes;
 mod shutdown;
 mod stale;
 mod sticky;

@@ -13,7 +13,7 @@ use super::entry::{Entry, First, Live};
 use super::leftovers::end_beside;
 use super::output::Output;
 use super::process_record::{self, ProcessRecord, ignored};
-use super::start::Cgroups;
+use super::start::{Cgroups, Held};
 use crate::guardian::protocol::Cgroup;
 
 /// Adopts what is in this runtime directory, for an agent with these cgroups. All else that is of its replicas is ended.
@@ -69,7 +69,7 @@ fn replicas_in(replicas: &Path) -> io::Result<Vec<ReplicaId>> {
 }
 
 fn entry_of(directory: &Path, record: ProcessRecord, pinned: super::pinned::Pinned) -> io::Result<Entry> {
-    let ProcessRecord { attempt, pid, started, cgroup, limiters, limits, log, log_spec, .. } = record;
+    let ProcessRecord { attempt, pid, started, cgroup, limiters, limits, lease, log, log_spec, .. } = record;
     let output = Output::open(directory, &log, log_spec)?;
     let live = Live {
         attempt: attempt.attempt,
@@ -80,6 +80,7 @@ fn entry_of(directory: &Path, record: ProcessRecord, pinned: super::pinned::Pinn
         killing: false,
         cgroups: Cgroups::there(cgroup, limiters),
         limits,
+        lease: Held::hold_again(lease),
         end: None,
     };
     Ok(Entry { output, pipes: 0, directory: directory.to_owned(), log, log_spec, live: Some(live), past: None })

@@ -15,7 +15,7 @@ use super::output::Output;
 use super::pinned::{Pinned, belonging, kill_belonging};
 use super::process::{age_ms, kill_below, kill_child};
 use super::process_record::{ProcessRecord, boot};
-use super::start::Cgroups;
+use super::start::{Cgroups, Held};
 use super::strays::Strays;
 use crate::guardian::protocol::{Attempt, Holding};
 
@@ -57,6 +57,8 @@ pub struct Live {
     pub cgroups: Cgroups,
     /// What came of its limits.
     pub limits: Enforcement,
+    /// What it uses, held.
+    pub lease: Option<Held>,
     /// How its first process ended, and its last lines.
     pub end: Option<(Exit, Vec<String>)>,
 }
@@ -104,6 +106,7 @@ impl Live {
             limiters: self.cgroups.limiters(),
             tree: self.kind(),
             limits: self.limits.clone(),
+            lease: self.lease.as_ref().map(|lease| lease.path.clone()),
             log,
             log_spec,
         })

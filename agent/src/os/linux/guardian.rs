@@ -388,12 +388,13 @@ impl Guardian {
         let listening = listening.transpose().map_err(|e| io::Error::other(format!("its socket cannot be opened: {e}")))?;
         let Some(entry) = self.replicas.get_mut(&id) else { return Err(io::Error::other("its pipes are gone")) };
         entry.output.begin();
-        let Started { pid, cgroups, without, limits } = start(spawn, &entry.output, listening)?;
+        let Started { pid, cgroups, without, limits, lease } = start(spawn, &entry.output, listening)?;
         // A child that was not reaped has a stat, even if it ended already.
         let started = stat(pid).map_or(0, |stat| stat.started);
         let session = pid.as_raw_nonzero().get();
         let (attempt, first) = (spawn.attempt.attempt, First::Runs(pid));
-        let live = Live { attempt, session, started, first, pinned: None, killing: false, cgroups, limits: limits.clone(), end: None };
+        let live =
+            Live { attempt, session, started, first, pinned: None, killing: false, cgroups, limits: limits.clone(), lease, end: None };
         let tree = live.kind();
         let recorded = if self.line.keeps() {
             live.record(id, entry.log.clone(), entry.log_spec).and_then(|record| record.write(&entry.directory))

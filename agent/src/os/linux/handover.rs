@@ -26,7 +26,7 @@ use super::entry::{Entry, First, Live};
 use super::output::{Output, OutputLeft};
 use super::pinned::Pinned;
 use super::sockets::{SocketLeft, Sockets};
-use super::start::Cgroups;
+use super::start::{Cgroups, Held};
 use crate::guardian::GUARDIAN_ARG;
 use crate::guardian::protocol::{Cgroup, Holding};
 
@@ -63,6 +63,8 @@ struct LiveLeft {
     cgroup: Option<Cgroup>,
     limiters: Vec<Cgroup>,
     limits: Enforcement,
+    #[serde(default)]
+    lease: Option<PathBuf>,
     end: Option<(Exit, Vec<String>)>,
 }
 
@@ -79,6 +81,7 @@ impl Left {
             cgroup: live.cgroups.tree.as_ref().map(|tree| tree.cgroup().clone()),
             limiters: live.cgroups.limiters(),
             limits: live.limits.clone(),
+            lease: live.lease.as_ref().map(|lease| lease.path.clone()),
             end: live.end.clone(),
         };
         let mut left = BTreeMap::new();
@@ -163,6 +166,7 @@ impl LiveLeft {
             killing: self.killing,
             cgroups: Cgroups::there(self.cgroup, self.limiters),
             limits: self.limits,
+            lease: Held::hold_again(self.lease),
             end: self.end,
         })
     }

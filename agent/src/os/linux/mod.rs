@@ -10,6 +10,7 @@ mod exec_checks;
 mod guardian;
 mod handover;
 mod image;
+mod jail;
 mod landlock;
 mod last_lines;
 mod leftovers;
@@ -40,6 +41,7 @@ mod user;
 
 pub(crate) use cgroup::{Trees, keep_trees, make_trees};
 pub use guardian::guardian_main;
+pub(crate) use jail::{Jail, open_to_readers, remove_sealed};
 pub(crate) use leftovers::end_leftovers;
 pub(crate) use manager::tell_manager;
 pub(crate) use notify::NotifySocket;
@@ -50,6 +52,7 @@ pub(crate) use rendezvous::{dismiss_guardian, find_guardian, remove_socket, this
 pub(crate) use signals::Signals;
 pub(crate) use spawn::{GuardianProcess, GuardianSocket, own_program, start_guardian, start_keeping_guardian};
 pub(crate) use system::{
-    hostname, is_executable, let_through, lock_directory, log_base, memory_bytes, prepare, private_directory, runtime_base,
+    cache_base, hostname, is_executable, is_same_file, let_through, lock_directory, log_base, memory_bytes, prepare, private_directory,
+    runtime_base,
 };
 pub(crate) use usage::{HostUsageReader, UsageReader};

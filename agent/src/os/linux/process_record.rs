@@ -42,6 +42,9 @@ pub struct ProcessRecord {
     pub tree: Kind,
     /// What came of its limits.
     pub limits: Enforcement,
+    /// The file whose lock keeps what it uses.
+    #[serde(default)]
+    pub lease: Option<PathBuf>,
     /// Where its log is kept.
     pub log: PathBuf,
     /// How much of it.
@@ -154,6 +157,7 @@ mod tests {
             limiters: vec![],
             tree: Kind::Session,
             limits: Enforcement::new(),
+            lease: None,
             log: "/nowhere".into(),
             log_spec: LogSpec::default(),
         }

@@ -77,6 +77,8 @@ pub struct Own<'a> {
     pub program: &'a Path,
     /// Its pipes, which it may open again by way of `/dev/stdout`.
     pub pipes: Vec<PathBuf>,
+    /// The directory of its artifact, which others may use as well: it can read and run what is there.
+    pub artifact: Option<&'a Path>,
     /// Its working directory, if it has one that is its own.
     pub working_dir: Option<&'a Path>,
     /// Its temporary directory.
@@ -97,6 +99,9 @@ pub fn rules(sandbox: &Sandbox, own: &Own<'_>) -> io::Result<(Option<Ruleset>, S
     }
     if let Some(path) = own.working_dir {
         wanted.push((named(path, "run_as.working_dir")?, Access::Write));
+    }
+    if let Some(path) = own.artifact {
+        wanted.push((named(path, "its artifact")?, Access::Read));
     }
     wanted.push((named(own.program, "the program")?, Access::Read));
     let abi = match landlock::abi() {

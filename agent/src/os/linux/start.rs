@@ -1,7 +1,9 @@
 //! One start of a replica's process: its cgroups, its limits, and what is done where they cannot be had.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cluster::limits::{Enforcement, missing};
@@ -25,6 +27,30 @@ pub struct Started {
     pub without: Option<String>,
     /// What came of its limits, and of its sandbox.
     pub limits: Enforcement,
+    /// Holds what it uses.
+    pub lease: Option<Held>,
+}
+
+/// What an attempt uses, as an artifact: nobody removes it while any process is left.
+#[derive(Debug)]
+pub struct Held {
+    /// The file whose lock says so.
+    pub path: PathBuf,
+    _file: File,
+}
+
+impl Held {
+    /// Locks a file, with others. The agent holds it as well until it hears of this, so nobody can hold it alone.
+    pub fn hold(path: &Path) -> io::Result<Self> {
+        let held = File::open(path).and_then(|file| file.try_lock_shared().map(|()| file).map_err(io::Error::from));
+        let file = held.map_err(|e| io::Error::new(e.kind(), format!("what it uses cannot be held ({}): {e}", path.display())))?;
+        Ok(Held { path: path.to_owned(), _file: file })
+    }
+
+    /// The same for an attempt that runs already: it runs on where that fails.
+    pub fn hold_again(path: Option<PathBuf>) -> Option<Self> {
+        Held::hold(&path?).map_err(|e| drop(writeln!(io::stderr(), "warning: {e}"))).ok()
+    }
 }
 
 /// The cgroups of an attempt.
@@ -80,6 +106,7 @@ impl Cgroups {
 
 /// Starts the process of an attempt, in cgroups of its own where that can be done.
 pub fn start(spawn: &Spawn, output: &Output, listening: Option<Listening<'_>>) -> io::Result<Started> {
+    let lease = spawn.lease.as_deref().map(Held::hold).transpose()?;
     let (own, mut said) = OwnLimits::judge(&spawn.limits);
     let (surroundings, of_sandbox) = Surroundings::prepare(spawn, listening)?;
     said.extend(of_sandbox);
@@ -89,12 +116,12 @@ pub fn start(spawn: &Spawn, output: &Output, listening: Option<Listening<'_>>) -
         Ok(cgroups) => match start_in(said.clone(), cgroups) {
             Err(NotStarted::Outside(why)) => why,
             Err(NotStarted::Refused(e)) => return Err(e),
-            Ok(started) => return Ok(started),
+            Ok(started) => return Ok(Started { lease, ..started }),
         },
         Err(e) => e.to_string(),
     };
     match start_in(said, Cgroups::default()) {
-        Ok(started) => Ok(Started { without: Some(without), ..started }),
+        Ok(started) => Ok(Started { without: Some(without), lease, ..started }),
         Err(NotStarted::Refused(e)) => Err(e),
         Err(NotStarted::Outside(why)) => Err(io::Error::other(why)),
     }
@@ -131,7 +158,7 @@ fn start_in(
         start_replica(spawn, own, surroundings, entrance, stdout, stderr)
     });
     match started {
-        Ok(pid) => Ok(Started { pid, cgroups, without: None, limits: said }),
+        Ok(pid) => Ok(Started { pid, cgroups, without: None, limits: said, lease: None }),
         Err(NotBorn::Refused(sentence)) => {
             cgroups.remove();
             Err(NotStarted::Refused(io::Error::other(sentence)))

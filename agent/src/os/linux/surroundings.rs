@@ -79,12 +79,19 @@ impl Surroundings {
         let tmp = spawn.private_tmp.as_deref().map(|path| private_tmp::make(path, &spawn.directory, user.as_ref())).transpose()?;
         let own_dir = run_as.working_dir.as_ref().map(PathBuf::from);
         // In a sandbox the agent's own directory is of no use.
-        let working_dir = own_dir.clone().or_else(|| spawn.sandbox.as_ref().and(spawn.private_tmp.clone()));
+        let in_sandbox = || spawn.sandbox.as_ref().and(spawn.private_tmp.clone());
+        let working_dir = own_dir.clone().or_else(|| spawn.artifact.clone()).or_else(in_sandbox);
         let mut said = Enforcement::new();
         let mut rules = None;
         if let Some(sandbox) = &spawn.sandbox {
             let pipes = output::pipes(&spawn.directory);
-            let own = Own { program: &spawn.program, pipes, working_dir: own_dir.as_deref(), tmp: tmp.as_ref() };
+            let own = Own {
+                program: &spawn.program,
+                pipes,
+                artifact: spawn.artifact.as_deref(),
+                working_dir: own_dir.as_deref(),
+                tmp: tmp.as_ref(),
+            };
             let (made, words) = sandbox::rules(sandbox, &own)?;
             rules = made;
             said.insert(SANDBOX.to_owned(), words);

@@ -65,6 +65,21 @@ pub(crate) fn log_base() -> PathBuf {
     state.unwrap_or_else(|| runtime_base().0).join("ostler/logs")
 }
 
+/// What systemd gives (`CacheDirectory=`, the first of a list), else where the Filesystem Hierarchy Standard 3.0 section 5.5 and the XDG
+/// Base Directory Specification have what can be fetched again.
+pub(crate) fn cache_base() -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let given = std::env::var("CACHE_DIRECTORY").ok().and_then(|list| list.split(':').next().map(PathBuf::from));
+    if let Some(path) = given.filter(|path| path.is_absolute()) {
+        return path;
+    }
+    if getuid().is_root() {
+        return PathBuf::from("/var/cache/ostler");
+    }
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    cache.map_or_else(|| runtime_base().0.join("cache"), |cache| cache.join("ostler"))
+}
+
 /// Others may have made the directory first where everybody may write: then it must be ours and closed to them.
 /// True when it was not there before.
 pub(crate) fn private_directory(path: &Path) -> io::Result<bool> {
@@ -112,7 +127,7 @@ pub(crate) fn lock_directory(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Whether a path still leads to an open file.
-pub(super) fn is_same_file(open: &File, path: &Path) -> io::Result<bool> {
+pub(crate) fn is_same_file(open: &File, path: &Path) -> io::Result<bool> {
     let (open, there) = (open.metadata()?, fs::metadata(path)?);
     Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
 }

@@ -23,11 +23,19 @@ impl World {
             Some(member) => member.removed = false,
             None => {
                 let url = format!("http://10.0.0.{}:9091", nth + 1).parse().unwrap();
-                self.members.push(Member { id, url, take_over: false, removed: false });
+                self.members.push(Member::new(id, url));
                 self.links.insert(id, Link { agent: nth, ..Link::default() });
             }
         }
         self.desire();
+    }
+
+    /// The labels that an operator gives to a node.
+    pub fn label(&mut self, nth: usize, labels: &[(&str, &str)]) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.id == NodeId(nth as u128 + 1)) {
+            member.labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            self.desire();
+        }
     }
 
     pub fn take_over(&mut self, nth: usize) {
@@ -43,7 +51,7 @@ impl World {
 
     pub fn add_alias(&mut self, nth: usize) {
         let id = NodeId(500);
-        self.members.push(Member { id, url: "http://alias.example:9091".parse().unwrap(), take_over: false, removed: false });
+        self.members.push(Member::new(id, "http://alias.example:9091".parse().unwrap()));
         self.links.insert(id, Link { agent: nth, ..Link::default() });
         self.desire();
     }

@@ -20,7 +20,7 @@ fn open(directory: &Path) -> Result<RedbStore, Error> {
 async fn filled(directory: &Path) -> Arc<Desired> {
     let store = open(directory).unwrap();
     store.next_epoch(41).await.unwrap();
-    let member = Member { id: NodeId(5), url: "http://localhost:9091".parse().unwrap(), take_over: false, removed: false };
+    let member = Member::new(NodeId(5), "http://localhost:9091".parse().unwrap());
     let change = Change { put_apps: vec![App::builtin()], put_members: vec![member], delete_members: vec![] };
     store.commit(0, change).await.unwrap()
 }
