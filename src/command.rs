@@ -11,7 +11,7 @@ pub mod nodes;
 pub mod remove_node;
 pub mod scale;
 pub mod schema;
-mod spec_files;
+pub mod spec_files;
 pub mod status;
 pub mod validate;
 mod wide;

@@ -3,6 +3,7 @@
 //! One directory holds everything ([`house`]); a controller and two agents run as children ([`child`], [`stage`]); then
 //! either a person watches and plays ([`live`], [`map`]), or the demo walks the seven scenarios by itself ([`tour`]).
 
+mod apps;
 mod child;
 mod house;
 mod live;
@@ -21,6 +22,7 @@ use anyhow::bail;
 
 use crate::signals::Signals;
 use crate::{failure, output};
+use apps::Apps;
 use house::House;
 use stage::{Ports, Stage};
 
@@ -36,6 +38,10 @@ pub struct Args {
     /// Walk through all seven scenarios, from the first node to a node that returns, check each, and exit
     #[arg(long)]
     tour: bool,
+    /// Run the apps of this directory in place of the workers: each *.toml in it or below is one, as for `controller --apps`. Programs that they name by
+    /// a relative path are looked for in it
+    #[arg(long, value_name = "DIR", conflicts_with = "tour")]
+    apps: Option<PathBuf>,
 }
 
 /// What the sweeper is told. See [`house`].
@@ -48,9 +54,10 @@ pub struct SweepArgs {
 /// Runs it.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let apps = args.apps.as_deref().map(Apps::read).transpose()?;
     let ports = if args.tour { Ports::default() } else { Ports::of_the_original() };
-    let house = House::build()?;
-    let mut stage = Stage::new(&house);
+    let house = House::build(apps.as_ref().map(Apps::directory))?;
+    let mut stage = Stage::new(&house, apps.as_ref());
     let played = tokio::select! {
         biased;
         () = signals.next() => None,

@@ -27,14 +27,16 @@ const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
 /// The directory.
 pub struct House {
     dir: PathBuf,
+    /// Where programs are started.
+    workplace: PathBuf,
     program: PathBuf,
     held: PipeWriter,
     sweeper: tokio::process::Child,
 }
 
 impl House {
-    /// Makes the directory, with a `worker` and an `agent` in it that are this very program.
-    pub fn build() -> anyhow::Result<House> {
+    /// Makes the directory, with a `worker` and an `agent` in it that are this very program. `workplace`: where programs are started, if not there.
+    pub fn build(workplace: Option<&Path>) -> anyhow::Result<House> {
         let program = env::current_exe().map_err(|error| anyhow!("cannot find this program's own file: {error}"))?;
         let dir = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -53,10 +55,12 @@ impl House {
             .spawn()
             .map_err(|error| anyhow!("cannot start {}: {error}", program.display()))?;
         // From here on the sweeper removes it.
-        Ok(House { dir: dir.keep(), program, held, sweeper })
+        let dir = dir.keep();
+        let workplace = workplace.unwrap_or(&dir).to_owned();
+        Ok(House { dir, workplace, program, held, sweeper })
     }
 
-    /// The directory: the agents' working directory.
+    /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -65,7 +69,7 @@ impl House {
     pub fn command(&self) -> anyhow::Result<tokio::process::Command> {
         let mut command = own_program(&self.program);
         let held = self.held.try_clone().map_err(|error| anyhow!("cannot share the demo's pipe: {error}"))?;
-        command.current_dir(&self.dir).stdout(held);
+        command.current_dir(&self.workplace).stdout(held);
         Ok(command)
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::client::Client;
+use crate::demo::apps::Apps;
 use crate::demo::stage::Stage;
 use crate::demo::{map, probe};
 use crate::output;
@@ -33,11 +34,31 @@ pub async fn show<T>(stage: &mut Stage<'_>) -> anyhow::Result<T> {
     for at in [0, 1] {
         probe::post(&client, "/add-node", &format!("{{\"url\":\"{}\"}}", stage.agent_url(at))).await?;
     }
-    probe::post(&client, "/scale", &format!("{{\"count\": {REPLICAS}}}")).await?;
-    let all_ready = |status: &Status| probe::ready(status).count() == REPLICAS;
-    let (_, taken) = probe::until(&client, "4 replicas ready", started, SCALE, all_ready).await?;
-    output::print(&format!("Two nodes were added and 4 workers are ready after {}.\n\n", crate::duration::seconds(taken)))?;
+    match stage.apps() {
+        Some(apps) => {
+            stage.bring_apps().await?;
+            wait_for_apps(&client, apps, started).await?;
+        }
+        None => start_workers(&client, started).await?,
+    }
     if output::is_terminal() { draw(stage, &client).await } else { tell(stage, &client).await }
+}
+
+async fn start_workers(client: &Client, started: Instant) -> anyhow::Result<()> {
+    probe::post(client, "/scale", &format!("{{\"count\": {REPLICAS}}}")).await?;
+    let all_ready = |status: &Status| probe::ready(status).count() == REPLICAS;
+    let (_, taken) = probe::until(client, "4 replicas ready", started, SCALE, all_ready).await?;
+    Ok(output::print(&format!("Two nodes were added and 4 workers are ready after {}.\n\n", crate::duration::seconds(taken)))?)
+}
+
+/// One that does not become ready is no reason to end: the map says why.
+async fn wait_for_apps(client: &Client, apps: &Apps, started: Instant) -> anyhow::Result<()> {
+    let all_ready = |status: &Status| apps.are_ready(status);
+    let outcome = match probe::until(client, "all apps ready", started, SCALE, all_ready).await {
+        Ok((_, taken)) => format!("all apps of {} are ready after {}", apps.directory().display(), crate::duration::seconds(taken)),
+        Err(_) => format!("not all apps of {} are ready yet; the map says why", apps.directory().display()),
+    };
+    Ok(output::print(&format!("Two nodes were added, and {outcome}.\n\n"))?)
 }
 
 /// On a terminal: the map over itself.
@@ -108,15 +129,20 @@ fn lines(sentences: &[String]) -> String {
 fn hints(stage: &mut Stage<'_>, client: &Client) -> anyhow::Result<String> {
     let url = client.url();
     let agent = stage.agent(1).and_then(|agent| agent.pid());
-    let leave = agent.map(|pid| format!("  kill -INT {pid:<18}  agent 2 leaves, its workers move to agent 1 first\n")).unwrap_or_default();
+    let leave =
+        agent.map(|pid| format!("  kill -INT {pid:<18}  agent 2 leaves, what it runs moves to agent 1 first\n")).unwrap_or_default();
+    let (calls, what) = match stage.apps() {
+        Some(apps) => (apps.places(&url.to_string()), "replica"),
+        None => (format!("  curl {url}/\n"), "worker"),
+    };
+    let scale = if stage.apps().is_some() { "{\"app\": \"NAME\", \"count\": 6}" } else { "{\"count\": 6}" };
     let log = stage.controller()?.log().path().parent().context("the log has no directory")?.join("*.log");
     Ok(format!(
         "\
 Try, in another terminal:
-  curl {url}/
-  curl {url}/status
-  curl -X POST {url}/scale -d '{{\"count\": 6}}'
-  kill -9 PID                   of a worker: it is started again at once
+{calls}  curl {url}/status
+  curl -X POST {url}/scale -d '{scale}'
+  kill -9 PID                   of a {what}: it is started again at once
 {leave}Logs: {}
 Ctrl+C stops everything.
 ",

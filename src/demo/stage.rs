@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use cluster::node_url::NodeUrl;
 
 use crate::client::Client;
+use crate::demo::apps::Apps;
 use crate::demo::child::{Ask, Child};
 use crate::demo::house::House;
 use crate::demo::port;
@@ -38,6 +39,9 @@ impl Ports {
 /// Everybody who runs.
 pub struct Stage<'a> {
     house: &'a House,
+    apps: Option<&'a Apps>,
+    /// The nodes are registered, so the apps may come.
+    has_nodes: bool,
     controller: Option<Child>,
     agents: [Option<Child>; 2],
     /// The ports that the agents got, which they keep when they are started again.
@@ -46,8 +50,8 @@ pub struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// Nobody yet.
-    pub fn new(house: &'a House) -> Stage<'a> {
-        Stage { house, controller: None, agents: [None, None], agent_ports: [0, 0] }
+    pub fn new(house: &'a House, apps: Option<&'a Apps>) -> Stage<'a> {
+        Stage { house, apps, has_nodes: false, controller: None, agents: [None, None], agent_ports: [0, 0] }
     }
 
     /// Starts everybody. Who loses the race for a wished port takes any.
@@ -67,9 +71,27 @@ impl<'a> Stage<'a> {
 
     async fn start_controller(&mut self, port: u16) -> anyhow::Result<()> {
         let data_dir = self.house.dir().join("controller");
-        let args = ["--port".to_owned(), port.to_string(), "--data-dir".to_owned(), path(&data_dir)?];
+        let mut args = vec!["--port".to_owned(), port.to_string(), "--data-dir".to_owned(), path(&data_dir)?];
+        match (self.apps, self.has_nodes) {
+            (Some(apps), true) => args.extend(["--apps".to_owned(), apps.source()?]),
+            (Some(_), false) => {
+                let none_yet = self.house.dir().join("no-apps");
+                std::fs::create_dir_all(&none_yet).with_context(|| format!("cannot make {}", none_yet.display()))?;
+                args.extend(["--apps".to_owned(), format!("dir://{}", path(&none_yet)?)]);
+            }
+            (None, _) => {}
+        }
         self.controller = Some(Child::start(self.house, Role::Controller, "controller", &args).await?);
         Ok(())
+    }
+
+    /// Gives the controller its apps, once all nodes are registered: what is placed is not moved for a node that comes later. A controller that starts
+    /// waits for all nodes that it knows before it places anything.
+    pub async fn bring_apps(&mut self) -> anyhow::Result<()> {
+        let port = self.controller()?.port();
+        stop(self.controller.as_mut()).await?;
+        self.has_nodes = true;
+        self.start_controller(port).await
     }
 
     /// Starts an agent, again on its port where it had one.
@@ -82,6 +104,11 @@ impl<'a> Stage<'a> {
         self.agent_ports[at] = agent.port();
         self.agents[at] = Some(agent);
         Ok(())
+    }
+
+    /// The apps that run in place of the workers.
+    pub fn apps(&self) -> Option<&'a Apps> {
+        self.apps
     }
 
     /// Where everything is.

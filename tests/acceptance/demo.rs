@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::harness::cluster::local;
 use crate::harness::http::Call;
 use crate::harness::program::{self, Program};
+use crate::harness::wait_until;
 use crate::harness::{Home, PATIENCE, ports, processes, wait_for};
 
 fn demo(home: &Home) -> Program {
@@ -78,4 +79,34 @@ fn the_tour_walks_all_seven_scenarios() {
     }
     assert!(ended.stdout.contains(" ms") || ended.stdout.contains(" s"), "it tells what it measured: {}", ended.stdout);
     home.wait_empty(Duration::from_secs(5));
+}
+
+#[test]
+fn a_demo_of_apps_runs_them_shows_where_they_are_and_leaves_nothing() {
+    let _held = ports::those_of_the_description();
+    let home = Home::new();
+    // The worker is found beside the specs, by a relative path.
+    let apps = home.path().join("apps");
+    std::fs::create_dir(&apps).unwrap();
+    std::os::unix::fs::symlink(home.cwd().join("worker"), apps.join("payload")).unwrap();
+    std::fs::write(apps.join("web.toml"), "name = \"web\"\ncommand = [\"./payload\"]\nreplicas = 2\n[[route]]\npath = \"/web\"\n").unwrap();
+    std::fs::write(apps.join("back.toml"), "name = \"back\"\ncommand = [\"./payload\"]\n").unwrap();
+    let mut command = home.command(&home.cwd().join("ostler").to_string_lossy());
+    let mut demo = Program::start(&home, "demo", command.args(["demo", "--apps"]).arg(&apps).stdin(std::process::Stdio::null()));
+    demo.wait_log(Duration::from_secs(60), "all apps of");
+    demo.wait_log(PATIENCE, "back  (no route");
+    let line = demo.wait_log(PATIENCE, "web   curl http://localhost:");
+    let (port, _) = line.rsplit_once(':').unwrap().1.split_once('/').unwrap();
+    let address = local(port.parse().unwrap());
+    wait_until(PATIENCE, "an answer of the app", || Call::get("/web").send(address).text().starts_with("Hello from Worker ID: "));
+    demo.interrupt();
+    assert!(demo.wait_end(Duration::from_secs(40)).success(), "{}", demo.log());
+    home.wait_empty(Duration::from_secs(5));
+    assert_eq!(home.strays(), Vec::<std::path::PathBuf>::new());
+    // Nothing starts where a spec is no good.
+    std::fs::write(apps.join("bad.toml"), "name = \"bad\"\ncomand = []\n").unwrap();
+    let mut command = home.command(&home.cwd().join("ostler").to_string_lossy());
+    let ended = program::run(&home, command.args(["demo", "--apps"]).arg(&apps));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("bad.toml") && ended.stderr.contains("command"), "{}", ended.stderr);
 }

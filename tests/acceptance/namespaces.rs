@@ -12,6 +12,7 @@ use crate::harness::load::Load;
 use crate::harness::status::Status;
 use crate::harness::traffic::{CLIENTS, Traffic};
 use crate::harness::{Call, Home, PATIENCE, Program, needs, ports, wait_for, wait_until};
+use crate::uses;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -43,6 +44,14 @@ impl Net {
             net.ip(&["-n", &there, "link", "set", &far, "up"]);
         }
         Some(net)
+    }
+
+    /// Lets the agents' hosts reach each other, over the controller's.
+    fn join(&self) {
+        self.ip(&["netns", "exec", &self.name("c"), "sysctl", "-q", "-w", "net.ipv4.ip_forward=1"]);
+        for nth in 0..self.agents {
+            self.ip(&["-n", &self.name(&nth.to_string()), "route", "add", "default", "via", &format!("10.77.{nth}.1")]);
+        }
     }
 
     fn name(&self, which: &str) -> String {
@@ -89,6 +98,11 @@ struct Hosts {
 
 impl Hosts {
     fn start(net: Net) -> Self {
+        Self::start_with(net, |_| vec![])
+    }
+
+    /// `args`: what the controller is told besides.
+    fn start_with(net: Net, args: impl FnOnce(&Home) -> Vec<String>) -> Self {
         let home = Home::new();
         // On every host the same port.
         let port = ports::free();
@@ -108,7 +122,8 @@ impl Hosts {
             })
             .collect();
         net.enter("c");
-        let controller = Controller::start(&home, ports::free(), &["--lost-after".to_owned(), "2s".to_owned()]);
+        let args = [vec!["--lost-after".to_owned(), "2s".to_owned()], args(&home)].concat();
+        let controller = Controller::start(&home, ports::free(), &args);
         let hosts = Hosts { controller, agents, home, net };
         for nth in 0..hosts.agents.len() {
             hosts.post("/add-node", &format!("{{\"url\":\"http://10.77.{nth}.2:{port}\"}}"));
@@ -254,4 +269,33 @@ fn a_controller_that_is_cut_off_restarts_nobody() {
     }
     let after = hosts.wait("the return of both", |status| status.has_settled(4) && status.nodes.iter().all(|node| node.state == "ready"));
     assert_eq!(after.pids(), before.pids());
+}
+
+#[test]
+fn apps_call_each_other_across_hosts_and_lose_nothing_when_a_host_leaves() {
+    let Some(net) = Net::lay("apps that call each other across hosts", 2) else { return };
+    net.join();
+    let mut hosts = Hosts::start_with(net, |home| vec!["--apps".to_owned(), uses::source(home)]);
+    uses::write_apps(&hosts.home);
+    let is_on_both = |status: &Status, app| {
+        uses::of(status, app).any(|one| one.node.contains("10.77.0.")) && uses::of(status, app).any(|one| one.node.contains("10.77.1."))
+    };
+    let status = hosts
+        .wait("both apps on both hosts", |status| uses::are_ready(status, 4) && is_on_both(status, "front") && is_on_both(status, "back"));
+    let caller = uses::of(&status, "front").find(|replica| replica.node.contains("10.77.0.")).unwrap();
+    let address = uses::address_of(caller, "back");
+    // The clients are on the caller's host.
+    hosts.net.enter("0");
+    let mut seen: Vec<String> = (0..8).map(|_| Call::get("/").send(address).ok().worker()).collect();
+    let traffic = Traffic::start(address);
+    hosts.net.enter("c");
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 4, "not all replicas of both hosts answered: {seen:?}");
+    traffic.wait_more(300);
+    hosts.agents[1].interrupt();
+    hosts.wait("all on the survivor", |status| uses::are_ready(status, 4) && Hosts::state_of(status, 1) == "left");
+    assert!(hosts.agents[1].wait_end(PATIENCE).success());
+    traffic.wait_more(300);
+    traffic.stop().assert_nothing_lost();
 }
