@@ -21,6 +21,7 @@ pub mod exit;
 pub mod fence;
 pub mod health;
 pub mod id;
+pub mod io_class;
 pub mod label;
 pub mod limits;
 pub mod liveness;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::io_class::IoClass;
+
 use crate::run_as::SANDBOX;
 
 /// The least memory that a program starts in.
@@ -46,6 +48,9 @@ pub struct Limits {
     /// How willingly each process lets others go first: -20 to 19.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nice: Option<i32>,
+    /// When each process gets to a disk that others wait for as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoClass>,
 }
 
 /// A number of processors, in thousandths; a decimal number in JSON.
@@ -144,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_what_it_was_written_as() {
-        let limits = parsed(r#"{"memory_bytes":67108864,"cpu":0.5,"pids":20,"open_files":4096,"core_bytes":0,"nice":-3,"tomorrow":1}"#);
+        let limits =
+            parsed(r#"{"memory_bytes":67108864,"cpu":0.5,"pids":20,"open_files":4096,"core_bytes":0,"nice":-3,"io":"idle","tomorrow":1}"#);
         assert_eq!(limits.cpu, Some(Cores { milli: 500 }));
         assert_eq!(limits.check(), Ok(()));
         let written = serde_json::to_value(&limits).expect("it is plain data");

@@ -1,6 +1,7 @@
 //! Limits of replicas: what is enforced, what is not and said so, and who is hurt by whoever goes beyond: nobody else.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -94,12 +95,12 @@ fn each_limit_is_set_and_said_to_be() {
     let mut host = Host::start();
     host.run(&[json!({
         "command": ["worker"],
-        "limits": { "memory_bytes": 268_435_456, "cpu": 0.5, "pids": 100, "open_files": 300, "core_bytes": 0, "nice": 5 },
+        "limits": { "memory_bytes": 268_435_456, "cpu": 0.5, "pids": 100, "open_files": 300, "core_bytes": 0, "nice": 5, "io": "best-effort:7" },
     })]);
     let report = host.wait_ready(TESTED);
     let said = report["limits"].as_object().unwrap();
-    assert_eq!(said.len(), 6, "{report:#}");
-    for name in ["open_files", "core_bytes", "nice"] {
+    assert_eq!(said.len(), 7, "{report:#}");
+    for name in ["open_files", "core_bytes", "nice", "io"] {
         assert_eq!(said[name], "enforced", "{report:#}");
     }
     for name in ["memory_bytes", "cpu", "pids"] {
@@ -116,6 +117,10 @@ fn each_limit_is_set_and_said_to_be() {
     assert_eq!(of("Max core file size"), ["0", "0"]);
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     assert_eq!(stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16), Some("5"), "{stat}");
+    if needs::is_there("a class of io", "ionice (util-linux)", needs::program("ionice").is_some()) {
+        let said = Command::new("ionice").args(["-p", &pid.to_string()]).output().unwrap().stdout;
+        assert_eq!(String::from_utf8_lossy(&said).trim(), "best-effort: prio 7");
+    }
     // What was not asked for is as it always was, and nothing is said of it.
     assert_eq!(host.report(NEIGHBOUR).get("limits"), None);
 }

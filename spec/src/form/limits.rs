@@ -1,5 +1,6 @@
 //! `[limits]`.
 
+use cluster::io_class::IoClass;
 use cluster::limits::{Cores, Limits, MEMORY_BYTES_MIN, NICE_MAX, NICE_MIN, OPEN_FILES_MAX, OPEN_FILES_MIN, PIDS_MAX};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,11 @@ pub(crate) struct LimitsForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i32", range(min = NICE_MIN, max = NICE_MAX))]
     nice: Option<i32>,
+    /// When each process gets to a disk that others wait for as well: `idle` (when nobody else wants to), `best-effort` or `realtime`, these two also with
+    /// a level from 0, the first, to 7, as in `best-effort:7`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^(idle|(best-effort|realtime)(:[0-7])?)$"), example = &"idle")]
+    io: Option<IoClass>,
     /// A replica of which one of these cannot be enforced is not started.
     pub(crate) strict: bool,
 }
@@ -45,8 +51,15 @@ impl LimitsForm {
             let least = Size { bytes: MEMORY_BYTES_MIN };
             faults.add(at!["limits", "memory"], format!("\"{size}\" is too little for any program; give \"{least}\" or more"));
         }
-        let limits =
-            Limits { memory_bytes: None, cpu: self.cpu, pids: self.pids, open_files: self.open_files, core_bytes: None, nice: self.nice };
+        let limits = Limits {
+            memory_bytes: None,
+            cpu: self.cpu,
+            pids: self.pids,
+            open_files: self.open_files,
+            core_bytes: None,
+            nice: self.nice,
+            io: self.io,
+        };
         if let Err(nonsense) = limits.check() {
             let what = format!("{} is out of range; give {}", nonsense.value, nonsense.expected);
             faults.add(at!["limits", nonsense.name], what);
@@ -65,6 +78,7 @@ impl From<(&Limits, bool)> for LimitsForm {
             open_files: limits.open_files,
             core: size(limits.core_bytes),
             nice: limits.nice,
+            io: limits.io,
             strict,
         }
     }
