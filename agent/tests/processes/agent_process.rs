@@ -152,6 +152,17 @@ impl Agent {
         next
     }
 
+    /// The next one, as this program.
+    pub fn next_program(self, home: &Home, program: &Path) -> Self {
+        let mut command = Command::new(program);
+        self.next(home, |given| {
+            let args: Vec<_> = given.get_args().map(ToOwned::to_owned).collect();
+            command.args(args);
+            std::mem::swap(given, &mut command);
+            given.env(KEEP, "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(home.log_file());
+        })
+    }
+
     /// An agent that was started another way.
     pub fn adopt(child: Child, port: u16, home: &Home) -> Self {
         let home_log = home.dir.path().join("log");

@@ -252,14 +252,7 @@ fn upgraded() {
     let runs = |path: &Path| fs::read_link(format!("/proc/{guardian}/exe")).unwrap() == path;
     assert!(!runs(&program));
     let ids = agent.ids.clone();
-    let generation = agent;
-    let mut command = Command::new(&program);
-    let agent = generation.next(&home, |given| {
-        let args: Vec<_> = given.get_args().map(ToOwned::to_owned).collect();
-        command.args(args);
-        std::mem::swap(given, &mut command);
-        given.env(crate::agent_process::KEEP, "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(home.log_file());
-    });
+    let agent = agent.next_program(&home, &program);
     assert_kept(&agent, &pids);
     assert_eq!(agent.guardian(), guardian, "it is the same process");
     assert!(runs(&program), "with another program");

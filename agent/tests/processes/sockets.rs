@@ -18,6 +18,7 @@ use crate::proc::{signal, wait_for};
 pub const TESTS: &[(&str, fn())] = &[
     ("sockets::one_replica_is_replaced_and_nobody_refused", one_replica_is_replaced_and_nobody_refused),
     ("sockets::a_crash_refuses_nobody", a_crash_refuses_nobody),
+    ("sockets::a_socket_outlives_agents_and_programs", a_socket_outlives_agents_and_programs),
     ("sockets::two_replicas_have_two_sockets", two_replicas_have_two_sockets),
     ("sockets::a_port_that_was_taken", a_port_that_was_taken),
 ];
@@ -121,6 +122,41 @@ fn a_crash_refuses_nobody() {
     assert_eq!(port_of(&agent.replica(&id).unwrap()), port);
     wait_answer(port, agent.wait_ready(1)[0]);
     load.end();
+}
+
+fn a_socket_outlives_agents_and_programs() {
+    let home = Home::new();
+    let mut agent = Agent::keep(&home);
+    let old = agent.assign_spec(spec());
+    let pid = agent.wait_ready(1)[0];
+    let port = port_of(&agent.replica(&old).unwrap());
+    let load = Load::start(port);
+    let program = home.path().join("processes-2");
+    fs::copy(this_program(), &program).unwrap();
+    for is_upgrade in [false, true] {
+        signal(agent.pid(), Signal::KILL);
+        agent.child.wait().unwrap();
+        agent = if is_upgrade { agent.next_program(&home, &program) } else { agent.next(&home, |_| {}) };
+        assert_eq!((agent.wait_ready(1)[0], port_of(&agent.replica(&old).unwrap())), (pid, port));
+    }
+    // A guardian that became another program has it still: for the next attempt, and for the replica after that.
+    signal(pid, Signal::KILL);
+    agent.wait("it runs again", |replicas| (replicas[0]["attempt"] == 2 && replicas[0]["ready"] == true).then_some(()));
+    assert_eq!(port_of(&agent.replica(&old).unwrap()), port);
+    let new = new_id();
+    agent.ids.push(new.clone());
+    agent.put(json!({ "specs": { "app0@1": spec() }, "replicas": [{ "id": new, "app": "app0", "revision": 1, "phase": "run" }] }));
+    agent.wait("one took over from the other", |replicas| {
+        (replicas.len() == 1 && replicas[0]["id"] == *new && replicas[0]["ready"] == true).then_some(())
+    });
+    assert_eq!(port_of(&agent.replica(&new).unwrap()), port);
+    wait_answer(port, agent.wait_ready(1)[0]);
+    load.end();
+    agent.put(json!({}));
+    agent.wait("it is gone", |replicas| replicas.is_empty().then_some(()));
+    agent.is_kept = false;
+    signal(agent.pid(), Signal::INT);
+    assert_eq!(agent.wait_end(), Some(0), "{}", home.log());
 }
 
 fn two_replicas_have_two_sockets() {
