@@ -64,14 +64,16 @@ fn artifact() -> impl Strategy<Value = Artifact> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (of((1u64 << 20)..1 << 50), of(10..=100_000_000i64), of(1..=4_194_304u64), of(16..=1u64 << 30), of(any::<u64>()), of(-20..=19))
-        .prop_map(|(memory_bytes, milli, pids, open_files, core_bytes, nice)| Limits {
+    let io = of(one(&["idle", "best-effort", "best-effort:0", "realtime:7"]));
+    (of((1u64 << 20)..1 << 50), of(10..=100_000_000i64), of(1..=4_194_304u64), of(16..=1u64 << 30), of(any::<u64>()), of(-20..=19), io)
+        .prop_map(|(memory_bytes, milli, pids, open_files, core_bytes, nice, io)| Limits {
             memory_bytes,
             cpu: milli.map(|milli| Cores { milli }),
             pids,
             open_files,
             core_bytes,
             nice,
+            io: io.map(|text| text.parse().unwrap()),
         })
 }
 
