@@ -6,6 +6,7 @@ use cluster::app::{App, AppSpec};
 use cluster::artifact::Artifact;
 use cluster::constraint::Placement;
 use cluster::health::{Check, Kind, Purpose};
+use cluster::io_class::IoClass;
 use cluster::limits::{Cores, Limits};
 use cluster::logs::LogSpec;
 use cluster::restart::{RestartPolicy, When};
@@ -64,7 +65,7 @@ fn artifact() -> impl Strategy<Value = Artifact> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    let io = of(one(&["idle", "best-effort", "best-effort:0", "realtime:7"]));
+    let io = of(prop_oneof![Just(IoClass::Idle), (0..=7u8).prop_map(IoClass::BestEffort), (0..=7u8).prop_map(IoClass::Realtime)]);
     (of((1u64 << 20)..1 << 50), of(10..=100_000_000i64), of(1..=4_194_304u64), of(16..=1u64 << 30), of(any::<u64>()), of(-20..=19), io)
         .prop_map(|(memory_bytes, milli, pids, open_files, core_bytes, nice, io)| Limits {
             memory_bytes,
@@ -73,7 +74,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             open_files,
             core_bytes,
             nice,
-            io: io.map(|text| text.parse().unwrap()),
+            io,
         })
 }
 
