@@ -6,6 +6,7 @@
 
 mod bucket;
 mod builtin;
+mod directory;
 mod explain;
 mod index;
 mod location;

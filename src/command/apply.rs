@@ -24,7 +24,7 @@ Examples:
   ostler apply --revision 3 shop.toml
   ostler apply apps/")]
 pub struct Args {
-    /// Files, and directories of which all *.toml are applied; \"-\" is stdin
+    /// Files, and directories of which all *.toml are applied; "-" is stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Only if the app has this revision; 0: only if there is no such app

@@ -82,7 +82,7 @@ fn find(path: &Path) -> anyhow::Result<Vec<Found>> {
         bail!("there is no *.toml in {} or below; name a file or another directory", path.display());
     }
     paths.sort();
-    Ok(paths.iter().map(|path| file(path)).collect())
+    Ok(paths.iter().map(|path| file_below(path)).collect())
 }
 
 fn collect(directory: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> anyhow::Result<()> {
@@ -107,6 +107,17 @@ fn file(path: &Path) -> Found {
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let format = if is_json { Format::Json } else { Format::Toml };
     Found { name: path.display().to_string(), format, bytes: File::open(path).and_then(read) }
+}
+
+/// What was found in a directory, where nobody meant a pipe or a device.
+fn file_below(path: &Path) -> Found {
+    let mut found = Found { name: path.display().to_string(), format: Format::Toml, bytes: Ok(vec![]) };
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => return file(path),
+        Ok(_) => found.bytes = Err(io::Error::other("it is no regular file")),
+        Err(error) => found.bytes = Err(error),
+    }
+    found
 }
 
 /// One byte more than a spec may have is enough to refuse it.

@@ -1,6 +1,7 @@
 //! `ostler validate` and `ostler schema`: what is told of specs without a controller.
 
 use std::fs;
+use std::process::Command;
 
 use crate::harness::Home;
 use crate::harness::program::{self, Ended};
@@ -50,6 +51,15 @@ bad.json:1:49: /limits/nice: 99 is out of range; give -20 to 19
 ostler: 3 of 4 specs cannot be taken
 ";
     assert_eq!(ended.stderr, told);
+}
+
+#[test]
+fn a_pipe_in_a_directory_is_told_of_and_not_waited_for() {
+    let home = home();
+    assert!(Command::new("mkfifo").arg(home.cwd().join("apps/pipe.toml")).status().unwrap().success());
+    let ended = ostler(&home, &["validate", "apps"]);
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(1), 2), "{ended:?}");
+    assert!(ended.stderr.starts_with("apps/pipe.toml: it cannot be read: it is no regular file\n"), "{ended:?}");
 }
 
 #[test]

@@ -1,29 +1,21 @@
-//! A bucket of an S3 server, or a directory: what can be listed.
+//! A bucket of an S3 server.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::ClientConfigKey;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, RetryConfig};
 use spec::SPEC_BYTES_MAX;
 
 use super::explain::explain;
 use super::reader::{CALL, CONNECT, Call, FILES_MAX, Fetched, Listed, Reader, is_app};
 
-enum Store {
-    Remote(Arc<dyn ObjectStore>),
-    /// Opened at each look: it may not be there yet, or be put in the place of another.
-    Directory(PathBuf),
-}
-
-/// A bucket, or a directory.
+/// A bucket.
 pub struct Bucket {
-    store: Store,
+    store: Arc<dyn ObjectStore>,
     prefix: Path,
     /// Without one the server of the cloud is asked for credentials, which is right on some hosts only.
     has_key: bool,
@@ -46,35 +38,12 @@ impl Bucket {
             .build()
             .map_err(|error| explain(&error))?;
         let has_key = std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
-        Ok(Bucket { store: Store::Remote(Arc::new(store)), prefix: Path::parse(prefix).unwrap_or_default(), has_key })
-    }
-
-    /// A directory of this host.
-    #[must_use]
-    pub fn directory(path: PathBuf) -> Self {
-        Bucket { store: Store::Directory(path), prefix: Path::default(), has_key: true }
-    }
-
-    fn open(&self) -> Result<Arc<dyn ObjectStore>, String> {
-        match &self.store {
-            Store::Remote(store) => Ok(Arc::clone(store)),
-            Store::Directory(path) => {
-                let found = std::fs::metadata(path).map_err(|error| format!("{error}; make the directory, or name another with --apps"))?;
-                if !found.is_dir() {
-                    return Err("this is no directory".to_owned());
-                }
-                Ok(Arc::new(LocalFileSystem::new_with_prefix(path).map_err(|error| explain(&error))?))
-            }
-        }
+        Ok(Bucket { store: Arc::new(store), prefix: Path::parse(prefix).unwrap_or_default(), has_key })
     }
 
     fn explain(&self, error: &object_store::Error) -> String {
         let hint = if self.has_key { "" } else { "; AWS_ACCESS_KEY_ID is not set" };
         format!("{}{hint}", explain(error))
-    }
-
-    fn is_directory(&self) -> bool {
-        matches!(self.store, Store::Directory(_))
     }
 
     /// A path below the prefix, as people call it.
@@ -91,8 +60,7 @@ fn tag_of(meta: &ObjectMeta) -> String {
 impl Reader for Bucket {
     fn list(&self) -> Call<'_, Vec<Listed>> {
         Box::pin(async move {
-            let store = self.open()?;
-            let mut listing = store.list(Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty()));
+            let mut listing = self.store.list(Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty()));
             let mut files = Vec::new();
             while let Some(meta) = listing.next().await {
                 let meta = meta.map_err(|error| self.explain(&error))?;
@@ -108,9 +76,8 @@ impl Reader for Bucket {
 
     fn fetch(&self, file: String, _known: Option<String>) -> Call<'_, Fetched> {
         Box::pin(async move {
-            let store = self.open()?;
             let location = file.split('/').fold(self.prefix.clone(), |path, part| path.join(part));
-            let result = match store.get_opts(&location, GetOptions::default()).await {
+            let result = match self.store.get_opts(&location, GetOptions::default()).await {
                 Ok(result) => result,
                 Err(object_store::Error::NotFound { .. }) => return Ok(Fetched::Gone),
                 Err(error) => return Err(explain(&error)),
@@ -127,17 +94,7 @@ impl Reader for Bucket {
                 }
             }
             if bytes.len() as u64 != meta.size {
-                return if self.is_directory() {
-                    Ok(Fetched::Unsettled)
-                } else {
-                    Err(format!("it broke off after {} of {} bytes", bytes.len(), meta.size))
-                };
-            }
-            if self.is_directory() {
-                match store.head(&location).await {
-                    Ok(now) if tag_of(&now) == tag_of(&meta) => {}
-                    _ => return Ok(Fetched::Unsettled),
-                }
+                return Err(format!("it broke off after {} of {} bytes", bytes.len(), meta.size));
             }
             Ok(Fetched::New { tag: Some(tag_of(&meta)), bytes: bytes.into() })
         })

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::bucket::Bucket;
+use super::directory::Directory;
 use super::index::Index;
 use super::{AppsFrom, Error, Location};
 
@@ -75,7 +76,7 @@ pub fn open(from: &AppsFrom, insecure: bool) -> Result<Box<dyn Reader>, Error> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match &from.location {
         Location::Bucket { bucket, prefix } => Ok(Box::new(Bucket::s3(bucket, prefix).map_err(failed)?)),
-        Location::Directory(path) => Ok(Box::new(Bucket::directory(path.clone()))),
+        Location::Directory(path) => Ok(Box::new(Directory::new(path.clone()))),
         Location::Index(url) => Ok(Box::new(Index::new(url.clone()).map_err(failed)?)),
     }
 }
