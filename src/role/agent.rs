@@ -19,7 +19,7 @@ const LEAVE: Duration = Duration::from_secs(2);
 ///
 /// A program is looked for in the agent's working directory, beside the agent's own program, and on PATH. Register the
 /// agent with `ostler add-node http://HOST:PORT`. With Ctrl+C or SIGTERM it says goodbye: its replicas are replaced on other
-/// hosts before they stop; a second Ctrl+C stops them at once.
+/// hosts before they stop; a second Ctrl+C stops them at once. With --keep-workers SIGTERM ends the agent alone.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AgentArgs {
     /// Listen on this address and port only, as in 10.0.0.5:9091 [default: 127.0.0.1 and ::1, port 9091]
