@@ -9,7 +9,7 @@ use crate::liveness::Contact;
 use crate::node::{Node, NodeState, Sent};
 use crate::now::Now;
 use crate::plan::{Action, ActionKind, Plan, plan};
-use crate::route::{AppRoutes, Deadlines, Route, RouteKey, RoutingTable, Target};
+use crate::route::{AppRoutes, Route, RouteKey, RoutingTable, Target};
 use crate::slot::Slot;
 use crate::state::ClusterState;
 use crate::traffic_policy::KEEPALIVE_IDLE_MS;
@@ -134,7 +134,7 @@ impl ClusterState {
                     keepalive_idle_ms: app.traffic.keepalive_idle_ms.unwrap_or(KEEPALIVE_IDLE_MS),
                     traffic: app.traffic.over(&self.settings.traffic),
                     rules: app.routes.clone(),
-                    deadlines: Deadlines::from(&app.traffic),
+                    deadlines: app.traffic.deadlines.clone(),
                     replicas: Vec::new(),
                 };
                 (app.name.clone(), routes)

@@ -11,7 +11,6 @@ use crate::app::AppName;
 use crate::id::{NodeId, ReplicaId};
 use crate::rule::RouteRule;
 use crate::traffic::Traffic;
-use crate::traffic_policy::TrafficPolicy;
 
 /// One process of one replica: a restart is another route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,13 +88,6 @@ impl Deadlines {
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Deadlines::default()
-    }
-}
-
-impl From<&TrafficPolicy> for Deadlines {
-    fn from(policy: &TrafficPolicy) -> Self {
-        let TrafficPolicy { connect_ms, first_byte_ms, body_idle_ms, hold_ms, retries, .. } = *policy;
-        Deadlines { connect_ms, first_byte_ms, body_idle_ms, hold_ms, retries }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::route::Deadlines;
 use crate::traffic::{Balance, Protocol, Traffic};
 
 /// How long the gateway keeps an idle connection to a replica unless the app says otherwise, in milliseconds: Python and Node
@@ -31,21 +32,9 @@ pub struct TrafficPolicy {
     /// How long an idle connection to a replica is kept, in milliseconds; [`KEEPALIVE_IDLE_MS`] unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keepalive_idle_ms: Option<u64>,
-    /// How long opening a connection to a replica may take, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connect_ms: Option<u64>,
-    /// How long a replica may take from the last byte of a request to the first of its answer, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_byte_ms: Option<u64>,
-    /// How long a body may stand still, in either direction, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body_idle_ms: Option<u64>,
-    /// How long a request waits for a ready replica, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold_ms: Option<u64>,
-    /// How often a request that a replica had got, and that may be repeated (RFC 9110 section 9.2.2), is sent again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retries: Option<u32>,
+    /// How long each part of a request may take, and how often it is sent again.
+    #[serde(flatten)]
+    pub deadlines: Deadlines,
 }
 
 impl TrafficPolicy {

@@ -96,8 +96,8 @@ async fn routes_and_metrics_show_the_rules_of_an_app() {
     let rule = |host: &str, path: &str| RouteRule { host: host.parse().ok(), path: path.parse().unwrap(), strip_prefix: true };
     change(&controller, |app| {
         app.routes = vec![rule("*.shop.example", "/api"), rule("", "/v2")];
-        app.traffic.body_idle_ms = Some(600_000);
-        app.traffic.retries = Some(0);
+        app.traffic.deadlines.body_idle_ms = Some(600_000);
+        app.traffic.deadlines.retries = Some(0);
     })
     .await;
     let wanted = "ostler_app_route{app=\"worker\",host=\"*.shop.example\",path=\"/api\"} 1";

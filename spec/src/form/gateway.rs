@@ -1,5 +1,6 @@
 //! `[gateway]`.
 
+use cluster::route::Deadlines;
 use cluster::traffic::{Balance, Protocol};
 use cluster::traffic_policy::{RETRIES_MAX, TrafficPolicy};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -77,11 +78,13 @@ impl GatewayForm {
             max_ejected_percent: self.max_ejected,
             protocol: self.protocol,
             keepalive_idle_ms: ms("keepalive_idle", 0, self.keepalive_idle),
-            connect_ms: ms("connect", 1, self.connect),
-            first_byte_ms: ms("first_byte", 1, self.first_byte),
-            body_idle_ms: ms("body_idle", 1, self.body_idle),
-            hold_ms: ms("hold", 0, self.hold),
-            retries: self.retries,
+            deadlines: Deadlines {
+                connect_ms: ms("connect", 1, self.connect),
+                first_byte_ms: ms("first_byte", 1, self.first_byte),
+                body_idle_ms: ms("body_idle", 1, self.body_idle),
+                hold_ms: ms("hold", 0, self.hold),
+                retries: self.retries,
+            },
         }
     }
 }
@@ -95,11 +98,11 @@ impl From<&TrafficPolicy> for GatewayForm {
             max_ejected: policy.max_ejected_percent,
             protocol: policy.protocol,
             keepalive_idle: time(policy.keepalive_idle_ms),
-            connect: time(policy.connect_ms),
-            first_byte: time(policy.first_byte_ms),
-            body_idle: time(policy.body_idle_ms),
-            hold: time(policy.hold_ms),
-            retries: policy.retries,
+            connect: time(policy.deadlines.connect_ms),
+            first_byte: time(policy.deadlines.first_byte_ms),
+            body_idle: time(policy.deadlines.body_idle_ms),
+            hold: time(policy.deadlines.hold_ms),
+            retries: policy.deadlines.retries,
         }
     }
 }

@@ -10,6 +10,7 @@ use cluster::io_class::IoClass;
 use cluster::limits::{Cores, Limits};
 use cluster::logs::LogSpec;
 use cluster::restart::{RestartPolicy, When};
+use cluster::route::Deadlines;
 use cluster::rule::RouteRule;
 use cluster::run_as::{RunAs, Sandbox, SocketMode};
 use cluster::traffic::Protocol;
@@ -89,11 +90,7 @@ fn traffic() -> impl Strategy<Value = TrafficPolicy> {
                 max_ejected_percent,
                 protocol,
                 keepalive_idle_ms,
-                connect_ms,
-                first_byte_ms,
-                body_idle_ms: connect_ms,
-                hold_ms,
-                retries,
+                deadlines: Deadlines { connect_ms, first_byte_ms, body_idle_ms: connect_ms, hold_ms, retries },
             }
         },
     )
@@ -183,7 +180,7 @@ proptest! {
 fn a_spec_that_says_everything_is_taken() {
     let app = parse(WHOLE.as_bytes(), "x", Format::Toml).unwrap();
     assert_same(&app);
-    assert_eq!((app.desired, app.spec.drain_ms, app.traffic.hold_ms), (4, 60_000, Some(0)));
+    assert_eq!((app.desired, app.spec.drain_ms, app.traffic.deadlines.hold_ms), (4, 60_000, Some(0)));
     assert_eq!(app.spec.limits.memory_bytes, Some(64 << 20));
     assert!(app.default && app.spec.strict_limits && app.routes[0].strip_prefix);
 }
